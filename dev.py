@@ -1,0 +1,76 @@
+"""Set up, show and test kltheory on a machine that has only Python 3.11 or newer.
+
+python3 dev.py demo            the answer of `kltheory bound --loss lojasiewicz --alpha 0.5`
+python3 dev.py test [-- ARGS]  lint, types, import contracts, all tests; ARGS go to pytest
+python3 dev.py lint            the same without the tests
+
+The first run makes a virtual environment in .venv (another place: KLTHEORY_VENV) and installs
+into it, with uv where it is on PATH, else with pip.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = Path(os.environ.get("KLTHEORY_VENV") or ROOT / ".venv").resolve()
+BIN, EXE = (VENV / "Scripts", ".exe") if os.name == "nt" else (VENV / "bin", "")
+PYTHON = str(BIN / f"python{EXE}")
+DEMO = [[PYTHON, "-m", "kltheory", "bound", "--loss", "lojasiewicz", "--alpha", "0.5"]]
+LINT = [
+    [PYTHON, "-m", "ruff", "check", "."],
+    [PYTHON, "-m", "ruff", "format", "--check", "."],
+    [PYTHON, "-m", "mypy", "--strict", "kltheory"],
+    [str(BIN / f"lint-imports{EXE}")],
+]
+
+
+def install(extras: str) -> None:
+    """Install the package with its extras, once per state of its requirements."""
+    parts = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    state = hashlib.sha256(b"\0".join([*parts, sys.version.encode(), str(ROOT).encode()]))
+    stamp = VENV / f"kltheory-{state.hexdigest()[:16]}"
+    done = stamp.read_text().splitlines() if stamp.exists() else []
+    if extras in done or (not extras and done):
+        return
+    print(f"dev.py: installing into {VENV} (once, about a minute)", file=sys.stderr, flush=True)
+    if not done:
+        venv.create(VENV, with_pip=True, clear=(VENV / "pyvenv.cfg").exists())
+    uv = shutil.which("uv")
+    pip = [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "install"]
+    what = ["-q", "-c", "constraints.txt", "-e", f".[{extras}]" if extras else "."]
+    subprocess.run([*pip, *what], cwd=ROOT, check=True)
+    stamp.write_text("\n".join([*done, extras]) + "\n")
+
+
+def main(arguments: list[str]) -> int:
+    """Run all steps of a task; 1 if any of them failed."""
+    task, rest = (arguments or [""])[0], arguments[1:]
+    tasks = {"demo": DEMO, "lint": LINT, "test": [*LINT, [PYTHON, "-m", "pytest", *rest[1:]]]}
+    if task not in tasks or (rest and (task != "test" or rest[0] != "--")):
+        print(__doc__, file=sys.stderr)
+        return 2
+    if sys.version_info < (3, 11):  # noqa: UP036
+        print("dev.py: kltheory needs Python 3.11 or newer, this is", sys.version, file=sys.stderr)
+        return 2
+    try:
+        install("" if task == "demo" else "dev,plot,certified")
+    except subprocess.CalledProcessError as error:
+        print("dev.py: the installation failed:", *error.cmd, file=sys.stderr)
+        return 1
+    failed = []
+    for step in tasks[task]:
+        print("dev.py: $", Path(step[0]).name, *step[1:], file=sys.stderr, flush=True)
+        if subprocess.run(step, cwd=ROOT).returncode != 0:
+            failed.append(" ".join([Path(step[0]).name, *step[1:]]))
+    for step in failed:
+        print("dev.py: FAILED:", step, file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,212 @@
+"""What the commands share: exact numbers, output formats, writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from kltheory.errors import InputError
+
+FORMATS = ("text", "json", "csv", "latex", "markdown")
+"""The output formats; a command offers those that make sense for it."""
+
+MAX_EXPONENT = 10_000
+"""The largest power of ten that a number may be written with."""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,9}))?")
+_ALLOWED = "a number is decimal text such as 0.5 or 1e-3, or a fraction such as 1/3"
+
+
+def exact(text: str) -> Fraction:
+    """Read decimal or fraction text as the rational number that it says, without rounding.
+
+    Raises:
+        InputError: the text is no finite number, or is too long or too large to be worked with.
+
+    >>> exact("0.1"), exact("1/3"), exact("2e-3"), exact("0.5/2")
+    (Fraction(1, 10), Fraction(1, 3), Fraction(1, 500), Fraction(1, 4))
+    """
+    shown = repr(text if len(text) <= 40 else text[:37] + "...")
+    if len(text) > 1000:
+        raise InputError(f"{shown} is too long: at most 1000 characters")
+    parts = [part.strip() for part in text.split("/")]
+    matches = [_NUMBER.fullmatch(part) for part in parts]
+    if len(parts) > 2 or not all(matches):
+        raise InputError(f"{shown} is not a number: {_ALLOWED}")
+    if any(abs(int(match[1] or 0)) > MAX_EXPONENT for match in matches if match):
+        raise InputError(f"{shown}: powers of ten go from 1e-{MAX_EXPONENT} to 1e{MAX_EXPONENT}")
+    numbers = [Fraction(part) for part in parts]
+    if len(numbers) == 2 and numbers[1] == 0:
+        raise InputError(f"{shown} divides by zero")
+    return numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0]
+
+
+def exact_list(text: str) -> tuple[Fraction, ...]:
+    """Read numbers separated by commas.
+
+    >>> exact_list("0, 1/2, 1e2")
+    (Fraction(0, 1), Fraction(1, 2), Fraction(100, 1))
+    """
+    try:
+        return tuple(exact(part.strip()) for part in text.split(","))
+    except InputError as error:
+        raise InputError(f"{error}; separate numbers by commas: 0,1,10") from error
+
+
+def name_value(text: str) -> tuple[str, Fraction]:
+    """Read NAME=VALUE.
+
+    >>> name_value("p=0.2")
+    ('p', Fraction(1, 5))
+    """
+    name, equals, number = (part.strip() for part in text.partition("="))
+    if not (equals and name.isidentifier()):
+        raise InputError(f"{text[:40]!r} is not NAME=VALUE, such as p=0.2")
+    try:
+        return name, exact(number)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def output_file(text: str) -> Path | None:
+    """Read the name of a file that can be written; `-` is standard output (None)."""
+    if text == "-":
+        return None
+    path = Path(text)
+    try:
+        if not text or path.is_dir():
+            raise InputError(f"{text!r} is a directory; give a file in it")
+        if not path.parent.is_dir():
+            raise InputError(f"there is no directory {str(path.parent)!r}; make it first")
+    except OSError as error:
+        raise InputError(f"cannot write {text[:60]!r}: {error.strerror or error}") from error
+    return path
+
+
+def _option_type(read: Callable[[str], _T], name: str) -> Callable[[Any], _T]:
+    """Make a reader of text a type of click's options, called `name` in the help."""
+
+    def convert(value: Any) -> _T:
+        if not isinstance(value, str):
+            return cast(_T, value)
+        try:
+            return read(value)
+        except InputError as error:
+            raise click.BadParameter(f"{error}.") from error
+
+    convert.__name__ = name
+    return convert
+
+
+EXACT = _option_type(exact, "number")
+"""An option's type: an exact number."""
+EXACT_LIST = _option_type(exact_list, "numbers")
+"""An option's type: exact numbers separated by commas."""
+PARAM = _option_type(name_value, "name=value")
+"""An option's type: NAME=VALUE with an exact number."""
+OUTPUT = _option_type(output_file, "file")
+"""An option's type: a file to write, checked before the work begins."""
+
+
+def _distinct(
+    ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, Fraction], ...]
+) -> dict[str, Fraction]:
+    """Collect NAME=VALUE pairs, each name once."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise click.BadParameter("a name is given twice.", ctx, param)
+    return values
+
+
+def format_option(*formats: str) -> Callable[[_F], _F]:
+    """Give a command the option --format with these formats (default: all), as `output_format`."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(formats or FORMATS),
+        default="text",
+        show_default=True,
+        help="How to write the answer.",
+    )
+
+
+def output_option(command: _F) -> _F:
+    """Give a command the option --output FILE, as `output`: a `Path`, or None for stdout."""
+    option: Callable[[_F], _F] = click.option(
+        "--output", "output", type=OUTPUT, help="Write to this file instead of standard output."
+    )
+    return option(command)
+
+
+def param_option(command: _F) -> _F:
+    """Give a command the repeatable option --param NAME=VALUE, as `params`: a dict."""
+    option: Callable[[_F], _F] = click.option(
+        "--param",
+        "params",
+        type=PARAM,
+        multiple=True,
+        callback=_distinct,
+        help="The value of a parameter; repeatable.",
+    )
+    return option(command)
+
+
+def json_text(answer: Mapping[str, Any]) -> str:
+    """Write an answer as JSON: a `schema` first, `warnings` always, never NaN or Infinity.
+
+    >>> print(json_text({"schema": "kltheory/bound/1", "kappa": 0.25}))
+    {
+      "schema": "kltheory/bound/1",
+      "kappa": 0.25,
+      "warnings": []
+    }
+    """
+    if not str(answer.get("schema", "")).startswith("kltheory/"):
+        raise ValueError("an answer names its schema: kltheory/<command>/<version>")
+    complete = {**answer, "warnings": list(answer.get("warnings", []))}
+    return json.dumps(complete, indent=2, allow_nan=False)
+
+
+def emit(text: str, output: Path | None = None) -> None:
+    """Write the text to standard output, or to a file that is then there whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    text = text if text.endswith("\n") else text + "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        _write(Path(os.path.realpath(output)), text)
+    except OSError as error:
+        raise InputError(f"cannot write {str(output)!r}: {error.strerror or error}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a regular file in one step; write into a device or a pipe as it is."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    draft = path.with_name(f".kltheory-{secrets.token_hex(8)}.tmp")
+    try:
+        with open(draft, "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            draft.chmod(path.stat().st_mode)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
