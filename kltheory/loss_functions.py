@@ -126,6 +126,11 @@ class MSE(RadialLoss):
 
     name: ClassVar[str] = "mse"
 
+    def value(self, v: ArrayLike, y: ArrayLike) -> Array:
+        """Return ½‖v - y‖²."""
+        r = np.subtract(v, y, dtype=np.float64)
+        return np.asarray(0.5 * np.vecdot(r, r))
+
     def profile(self, rho: ArrayLike) -> Array:
         """Return ρ²/2."""
         return np.asarray(0.5 * np.square(rho, dtype=np.float64))
