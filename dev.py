@@ -30,21 +30,25 @@ LINT = [
 
 
 def install(extras: str) -> None:
-    """Install the package with its extras, once per state of its requirements."""
+    """Install the package with its extras, once per Python and state of its requirements."""
     parts = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
-    state = hashlib.sha256(b"\0".join([*parts, sys.version.encode(), str(ROOT).encode()]))
-    stamp = VENV / f"kltheory-{state.hexdigest()[:16]}"
-    done = stamp.read_text().splitlines() if stamp.exists() else []
+    needs = hashlib.sha256(b"\0".join([*parts, str(ROOT).encode()])).hexdigest()
+    state = ["Python " + sys.version.replace("\n", " "), needs]
+    stamp = VENV / "kltheory-installed.txt"
+    found = stamp.read_text().splitlines() if stamp.exists() else []
+    done = found[2:] if found[:2] == state else []
     if extras in done or (not extras and done):
         return
     print(f"dev.py: installing into {VENV} (once, about a minute)", file=sys.stderr, flush=True)
     if not done:
-        venv.create(VENV, with_pip=True, clear=(VENV / "pyvenv.cfg").exists())
+        # Only an environment of this script, made by another Python, is made anew.
+        venv.create(VENV, with_pip=True, clear=bool(found) and found[0] != state[0])
+        stamp.unlink(missing_ok=True)
     uv = shutil.which("uv")
     pip = [uv, "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "install"]
     what = ["-q", "-c", "constraints.txt", "-e", f".[{extras}]" if extras else "."]
     subprocess.run([*pip, *what], cwd=ROOT, check=True)
-    stamp.write_text("\n".join([*done, extras]) + "\n")
+    stamp.write_text("\n".join([*state, *done, extras]) + "\n")
 
 
 def main(arguments: list[str]) -> int:
