@@ -65,6 +65,7 @@ def main(arguments: list[str]) -> int:
         install("" if task == "demo" else "dev,plot,certified")
     except subprocess.CalledProcessError as error:
         print("dev.py: the installation failed:", *error.cmd, file=sys.stderr)
+        print(f"dev.py: for a fresh start remove {VENV}", file=sys.stderr)
         return 1
     failed = []
     for step in tasks[task]:
