@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kltheory.errors import InputError
+
+if TYPE_CHECKING:
+    from kltheory.activation_branches import Branches
+    from kltheory.activation_constants import ActivationConstants
 
 __all__ = ["ACTIVATIONS", "Activation", "get"]
 
@@ -35,9 +40,41 @@ class Activation:
     """φ', elementwise."""
     d2phi: Function | None
     """φ'', elementwise; None where the user gave only φ and φ'."""
+    slope_bound: tuple[float, str] | None = None
+    """sup|φ'| of a user's φ, and where it comes from; None for a built-in one."""
+    curvature_bound: tuple[float, str] | None = None
+    """Lip(φ') of a user's φ, and where it comes from; None for a built-in one."""
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the constants of this φ have proved enclosures."""
+        return self.slope_bound is None
+
+    @property
+    def constants(self) -> ActivationConstants:
+        """B1, B2, C_φ, C_φ', E|φ|, E[φ⁴], each with an enclosure and its evidence."""
+        from kltheory.activation_constants import constants_of
+
+        return constants_of(self)
+
+    @property
+    def B1(self) -> float:
+        """An upper bound on sup|φ'|."""
+        return self.constants.B1.upper
+
+    @property
+    def B2(self) -> float:
+        """An upper bound on the Lipschitz constant of φ'."""
+        return self.constants.B2.upper
+
+    @property
+    def branches(self) -> Branches:
+        """The monotone branches of φ, with Z' = 1/φ' and G' = 2φ/φ' on them."""
+        from kltheory.activation_branches import branches_of
+
+        return branches_of(self)
 
     def __repr__(self) -> str:
-        """Return the name and the formula."""
         return f"Activation({self.name}: {self.formula})"
 
 
