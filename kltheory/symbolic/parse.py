@@ -34,7 +34,8 @@ MAX_LENGTH = 1000  # characters
 MAX_TOKENS = 600
 MAX_NODES = 300
 MAX_DEPTH = 40  # parentheses, calls and exponents inside each other
-MAX_CALLS = 12  # calls inside each other
+MAX_NEST = 12  # functions and powers inside each other
+MAX_SUMS = 8  # sums inside each other: SymPy's questions about signs double with each
 MAX_DIGITS = 40  # of one number, as written
 MAX_DECIMAL_EXPONENT = 400  # of one number, as written
 MAX_EXPONENT = 1000  # |e| of a power b**e
@@ -42,7 +43,10 @@ MAX_LOG = 1000  # |log|c|| of every constant part c
 MAX_BITS = 4096  # of an exact constant
 MAX_GROWTH = 8192  # bits that numbers may reach while SymPy combines powers
 MAX_ORDER = 20  # of lowergamma, besseli, polylog, ...
-MAX_CHOICES = 8  # Min, Max, Piecewise and Abs in a text, and arguments of each
+MAX_WRITTEN = 3  # largest order of lowergamma and uppergamma that SymPy may write out
+MAX_WEIGHT = 500  # parts of the expression, with these written out
+MAX_DEGREE = 40  # of a sum in a function or condition: SymPy looks for the roots to find its sign
+MAX_CHOICES = 6  # arguments of Min, Max, Abs and cases of Piecewise in a text, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +128,11 @@ _FUNCTIONS: dict[str, _Function] = {
     "log10": _one("log10", lambda m, x: m.log10(x), "x > 0", lambda m, x: x > 0),
     "exp": _one("exp", lambda m, x: m.exp(x), largest=MAX_LOG),
     "expm1": _one("expm1", lambda m, x: m.expm1(x), largest=MAX_LOG),
-    "sin": _one("sin", lambda m, x: m.sin(x)),
-    "cos": _one("cos", lambda m, x: m.cos(x)),
-    "tan": _one("tan", lambda m, x: m.tan(x), "cos(x) != 0", lambda m, x: abs(m.cos(x)) > _TINY),
+    "sin": _one("sin", lambda m, x: m.sin(x), largest=1e6),
+    "cos": _one("cos", lambda m, x: m.cos(x), largest=1e6),
+    "tan": _one(
+        "tan", lambda m, x: m.tan(x), "cos(x) != 0", lambda m, x: abs(m.cos(x)) > _TINY, 1e6
+    ),
     "asin": _one("asin", lambda m, x: m.asin(x), "-1 <= x <= 1", lambda m, x: abs(x) <= 1),
     "acos": _one("acos", lambda m, x: m.acos(x), "-1 <= x <= 1", lambda m, x: abs(x) <= 1),
     "atan": _one("atan", lambda m, x: m.atan(x)),
@@ -270,7 +276,7 @@ class _Token:
 
 @dataclass(slots=True)
 class _Node:
-    """A node of the tree; the last four fields are filled by `_measure`."""
+    """A node of the tree; the fields from `value` on are filled by `_measure`."""
 
     kind: str  # number, constant, symbol, neg, add, mul, inv, pow, call, piecewise, compare, true
     at: int
@@ -283,6 +289,10 @@ class _Node:
     bits: float = 0.0  # bound on the length of the numbers that building can make of it
     reach: float = 0.0  # bound on |log2| of the numeric factors in it
     log_bits: float = 0.0  # `bits` inside logarithms: exp(k*log(n)) becomes n**k
+    sums: int = 0  # sums inside each other
+    nest: int = 0  # functions and powers inside each other
+    weight: float = 1.0  # number of parts that SymPy may write
+    degree: float = 0.0  # of a polynomial
 
 
 class _Source:
@@ -371,9 +381,9 @@ class _Parser:
         self.tokens = _tokens(source)
         self.here = 0
         self.depth = 0
-        self.calls = 0
         self.nodes = 0
         self.choices = 0
+        self.cases = False
         self.warnings = list[str]()
 
     @property
@@ -527,23 +537,27 @@ class _Parser:
         opened = self.token
         self.here += 1
         self.deeper(opened.at)
-        self.calls += 1
-        if self.calls > MAX_CALLS:
-            self.fail(f"functions are nested too deeply: at most {MAX_CALLS} levels", token.at)
-        if name in _CHOICES:
-            self.choices += 1
-            if self.choices > MAX_CHOICES:
-                self.fail(f"at most {MAX_CHOICES} of Min, Max, Abs and Piecewise", token.at)
         if self.token.kind == ")":
             self.fail(f"{token.text} needs an argument: write {_usage(name)}", self.token.at)
+        if name == "Piecewise" and self.cases:
+            self.fail("Piecewise is inside Piecewise: write all cases in one", token.at)
+        inside, self.cases = self.cases, self.cases or name == "Piecewise"
         read = self.case if name == "Piecewise" else self.sum
         args = [read()]
         while self.take(","):
             args.append(read())
         self.close(opened)
         self.depth -= 1
-        self.calls -= 1
+        self.cases = inside
         end = self.tokens[self.here - 1].end
+        if name in _CHOICES:
+            self.choices += len(args)
+            if self.choices > MAX_CHOICES:
+                self.fail(
+                    "too many cases: Min, Max, Abs and Piecewise may have "
+                    f"{MAX_CHOICES} arguments together",
+                    token.at,
+                )
         if name == "Piecewise":
             return self.piecewise(token, args, end)
         low, high = _FUNCTIONS[name].arity
@@ -583,8 +597,6 @@ class _Parser:
         return self.node("case", opened.at, self.tokens[self.here - 1].end, value, condition)
 
     def piecewise(self, token: _Token, cases: list[_Node], end: int) -> _Node:
-        if len(cases) > MAX_CHOICES:
-            self.fail(f"Piecewise has at most {MAX_CHOICES} cases", cases[MAX_CHOICES].at)
         for case in cases[:-1]:
             if case.args[1].kind == "true":
                 self.fail("the condition True is allowed only in the last case", case.args[1].at)
@@ -597,6 +609,8 @@ class _Parser:
 
     def fail_implicit(self, left: _Node) -> NoReturn:
         token, text = self.token, self.source.text
+        if keyword.iskeyword(token.text) and token.text != "lambda":
+            self.fail(f"unexpected {token.text}", token.at)
         while left.kind in ("neg", "inv"):
             left = left.args[0]
         right = "√" if token.kind == "root" else text[token.at : token.end]
@@ -619,8 +633,8 @@ class _Parser:
         if len(name) == 1 or name in _GREEK.values() or name in _CONSTANTS:
             self.fail(f"{name} is not a function: for a product write {name}*(...)", token.at)
         self.fail(
-            f"unknown function {name}; for a product write {name}*(...). "
-            f"Functions: {', '.join(sorted(_FUNCTIONS))}, Piecewise",
+            f"unknown function {name}; for a product write {name}*(...). There are sqrt, log, exp, "
+            "sin, atan, asinh, erf, Ei, LambertW, gamma, polylog, besseli, Min, Piecewise and more",
             token.at,
         )
 
@@ -714,6 +728,16 @@ class _Measure:
         node.bits = sum(a.bits for a in node.args)
         node.reach = sum(a.reach for a in node.args)
         node.log_bits = sum(a.log_bits for a in node.args)
+        node.sums = max((a.sums for a in node.args), default=0) + (node.kind == "add")
+        if node.sums > MAX_SUMS:
+            self.fail(f"sums are nested too deeply: at most {MAX_SUMS} levels are allowed", node)
+        node.nest = max((a.nest for a in node.args), default=0) + (node.kind in ("call", "pow"))
+        if node.nest > MAX_NEST:
+            self.fail(
+                f"functions and powers are nested too deeply: at most {MAX_NEST} levels", node
+            )
+        node.weight = 1 + sum(a.weight for a in node.args)
+        node.degree = self.degree(node)
         values = [a.value for a in node.args]
         constant = bool(values) and all(v is not None for v in values)
         match node.kind:
@@ -737,21 +761,45 @@ class _Measure:
                 node.value = 1 / values[0] if constant else None
             case "mul":
                 node.value = self.multiply(values) if constant else None
+                exact = [v for v in values if isinstance(v, Fraction) and v != 0]
+                node.reach = sum(a.reach for a in node.args if not isinstance(a.value, Fraction))
+                node.reach += abs(sum(_log_size(v) for v in exact)) / math.log(2)
             case "pow":
                 self.power(node, constant)
             case "call":
                 self.call(node, constant)
             case "compare":
                 if constant:
-                    self.fail("this condition compares constants: it must depend on s", node)
+                    self.fail("this condition compares constants", node)
         if node.value is not None:
             self.check_size(node)
+        if isinstance(node.value, Fraction):
+            node.reach = abs(_log_size(node.value)) / math.log(2) if node.value else 0.0
+        if node.weight > MAX_WEIGHT:
+            self.fail(f"{self.source.part(node)} becomes too long when it is written out", node)
         if node.bits > MAX_GROWTH or node.reach > MAX_GROWTH:
             self.fail(
                 f"the numbers in {self.source.part(node)} can become too long; "
                 "use smaller numbers or smaller exponents",
                 node,
             )
+
+    def degree(self, node: _Node) -> float:
+        degrees = [a.degree for a in node.args]
+        if node.kind in ("call", "compare", "piecewise"):
+            if node.sums and max(degrees) > MAX_DEGREE:
+                self.fail(
+                    f"the sum in {self.source.part(node)} has too high a degree: "
+                    f"at most {MAX_DEGREE} is allowed inside a function or condition",
+                    node,
+                )
+            return max(degrees)
+        if node.kind == "symbol":
+            return 1.0
+        if node.kind == "pow":
+            exponent = node.args[1].value
+            return degrees[0] * max(1.0, float(abs(exponent or 1))) + degrees[1]
+        return sum(degrees) if node.kind == "mul" else max(degrees, default=0.0)
 
     def leaf(self, node: _Node, value: Any) -> None:
         node.value = value
@@ -841,13 +889,15 @@ class _Measure:
             case "root":
                 self.root(node)
         if function.order:
-            node.bits *= MAX_ORDER
             order = values[0]
             if order is not None and not abs(order) <= MAX_ORDER:
                 self.fail(
                     f"the order of {node.name} is too large: at most {MAX_ORDER} in size",
                     node.args[0],
                 )
+            if order is not None and abs(order) <= MAX_WRITTEN:
+                node.bits *= 1 + float(abs(order))
+                node.weight *= 1 + float(abs(order))
         if node.name == "LambertW" and len(values) == 2 and values[1] not in (0, -1):
             self.fail("the branch k of LambertW must be 0 or -1", node.args[1])
         argument, place = values[-1], node.args[-1]
@@ -902,11 +952,26 @@ def _constructors() -> dict[str, Callable[..., Any]]:
     same = (
         sp.log, sp.exp, sp.sin, sp.cos, sp.tan, sp.asin, sp.acos, sp.atan, sp.sinh, sp.cosh,
         sp.tanh, sp.sech, sp.asinh, sp.acosh, sp.atanh, sp.erf, sp.erfc, sp.erfi, sp.erfinv,
-        sp.Ei, sp.li, sp.Si, sp.Ci, sp.Shi, sp.Chi, sp.LambertW, sp.gamma, sp.loggamma,
-        sp.lowergamma, sp.uppergamma, sp.polylog, sp.besseli, sp.besselj, sp.besselk, sp.Abs,
-        sp.Min, sp.Max,
+        sp.li, sp.LambertW, sp.gamma, sp.loggamma, sp.Abs, sp.Min, sp.Max,
     )  # fmt: skip
-    return {f.__name__: f for f in same} | {
+    # These search for branches and zeros of their argument, which can take minutes.
+    plain = (
+        sp.Ei, sp.Si, sp.Ci, sp.Shi, sp.Chi, sp.polylog, sp.besseli, sp.besselj, sp.besselk,
+    )  # fmt: skip
+
+    def quick(function: Any) -> Callable[..., Any]:
+        return lambda *x: function(*x, evaluate=not any(a.free_symbols for a in x))
+
+    def written(function: Any) -> Callable[..., Any]:
+        def build(a: Any, x: Any) -> Any:
+            small = a.is_Rational and abs(a) <= MAX_WRITTEN
+            return function(a, x, evaluate=bool(small))
+
+        return build
+
+    return {f.__name__: f for f in same} | {f.__name__: quick(f) for f in plain} | {
+        "lowergamma": written(sp.lowergamma),
+        "uppergamma": written(sp.uppergamma),
         "sqrt": lambda x: sp.Pow(x, half),
         "cbrt": lambda x: sp.Pow(x, third),
         "root": lambda x, n: sp.Pow(x, sp.Pow(n, sp.S.NegativeOne)),
@@ -914,7 +979,7 @@ def _constructors() -> dict[str, Callable[..., Any]]:
         "log2": lambda x: sp.Mul(sp.log(x), sp.Pow(sp.log(sp.Integer(2)), -one)),
         "log10": lambda x: sp.Mul(sp.log(x), sp.Pow(sp.log(sp.Integer(10)), -one)),
         "expm1": lambda x: sp.Add(sp.exp(x), -one),
-        "Li2": lambda x: sp.polylog(sp.Integer(2), x),
+        "Li2": lambda x: quick(sp.polylog)(sp.Integer(2), x),
     }
 
 
@@ -929,7 +994,16 @@ class _Builder:
         self.symbols = symbols
         self.functions = _constructors()
 
-    def build(self, node: _Node) -> Any:
+    def build(self, tree: _Node) -> Any:
+        try:
+            return self.built(tree)
+        except InputError:
+            raise
+        except Exception as error:  # SymPy's evaluation has no list of what it raises
+            reason = f"SymPy cannot work with this expression ({type(error).__name__})"
+            raise ParseError(reason, self.source.text, tree.at) from error
+
+    def built(self, node: _Node) -> Any:
         sp, kind = self.sp, node.kind
         if kind == "number":
             return sp.Rational(node.number.numerator, node.number.denominator)
@@ -941,35 +1015,43 @@ class _Builder:
             return sp.true
         if kind == "piecewise":
             return self.checked(sp.Piecewise(*(self.case(c) for c in node.args)), node)
-        args = [self.build(a) for a in node.args]
-        if kind == "neg":
-            return -args[0]
+        if kind in ("neg", "mul", "inv"):
+            return self.checked(sp.Mul(*self.factors(node, divided=False)), node)
+        args = [self.built(a) for a in node.args]
         if kind == "add":
             return self.checked(sp.Add(*args), node)
-        if kind == "mul":
-            return self.checked(sp.Mul(*args), node)
         if kind == "compare":
             relation = {"<": sp.Lt, "<=": sp.Le, ">": sp.Gt, ">=": sp.Ge}[node.name]
             return relation(*args)
         for arg, part in zip(args, node.args, strict=True):
             if part.value is None and not arg.free_symbols:
                 self.source.fail(
-                    "division by zero"
-                    if kind == "inv" and arg.is_zero
-                    else f"{self.source.part(part)} is a constant: write its value",
-                    part.at,
+                    f"{self.source.part(part)} is a constant: write its value", part.at
                 )
-        if kind == "inv":
-            built = sp.Pow(args[0], sp.S.NegativeOne)
-        elif kind == "pow":
-            built = sp.Pow(*args)
-        else:
-            built = self.functions[node.name](*args)
-        return self.checked(built, node)
+        if kind == "pow":
+            return self.checked(sp.Pow(*args), node)
+        return self.checked(self.functions[node.name](*args), node)
+
+    def factors(self, node: _Node, divided: bool) -> list[Any]:
+        """Return the factors of a product, so that SymPy sees it whole, as `to_text` shows it."""
+        sp = self.sp
+        match node.kind:
+            case "neg":
+                return [sp.S.NegativeOne, *self.factors(node.args[0], divided)]
+            case "mul":
+                return [f for a in node.args for f in self.factors(a, divided)]
+            case "inv":
+                return self.factors(node.args[0], not divided)
+        built = self.built(node)
+        if not divided:
+            return [built]
+        if built.is_Number and built.is_zero:
+            self.source.fail("division by zero", node.at)
+        return [self.checked(sp.Pow(built, sp.S.NegativeOne), node)]
 
     def case(self, node: _Node) -> tuple[Any, Any]:
         value, condition = node.args
-        return self.build(value), self.build(condition)
+        return self.built(value), self.built(condition)
 
     def checked(self, built: Any, node: _Node) -> Any:
         sp = self.sp
@@ -1020,10 +1102,10 @@ def parse(
     parser = _Parser(source)
     tree = parser.whole()
     used = {n.name: n for n in reversed([*_walk(tree)]) if n.kind == "symbol"}
-    if variable not in used:
-        _fail_other_variable(parser, tree, variable, {n: used[n] for n in used if n not in given})
     exact = {n: _exact(n, v) for n, v in given.items() if v is not None}
     _Measure(source, {n: _constant(n, v) for n, v in exact.items()}).measure(tree)
+    if variable not in used:
+        _fail_other_variable(parser, tree, variable, {n: used[n] for n in used if n not in given})
     warnings = [*parser.warnings]
     warnings += [f"the parameter {n} does not occur in the text" for n in given if n not in used]
 
@@ -1079,14 +1161,11 @@ def _fail_other_variable(
     if len(likely) != 1:
         parser.fail(f"{what} does not depend on {variable}", tree.at)
     name, text = likely[0], parser.source.text
-    pieces = [
-        variable + (" " * 0) if t.kind == "name" and t.text == name else text[t.at : t.end]
-        for t in parser.tokens
-    ]
-    gaps = [
-        text[a.end : b.at] for a, b in zip(parser.tokens, parser.tokens[1:], strict=False)
-    ] + [""]
-    meant = "".join(p + g for p, g in zip(pieces, gaps, strict=True))
+    meant, last = "", 0
+    for token in parser.tokens:
+        renamed = token.kind == "name" and token.text == name
+        meant += text[last : token.at] + (variable if renamed else text[token.at : token.end])
+        last = token.end
     parser.fail(
         f"{what} does not depend on {variable}; did you mean {_short(meant, 60)}?",
         others[name].at,
