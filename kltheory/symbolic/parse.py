@@ -41,7 +41,7 @@ MAX_DECIMAL_EXPONENT = 400  # of one number, as written
 MAX_EXPONENT = 1000  # |e| of a power b**e
 MAX_LOG = 1000  # |log|c|| of every constant part c
 MAX_BITS = 4096  # of an exact constant
-MAX_GROWTH = 8192  # bits that numbers may reach while SymPy combines powers
+MAX_GROWTH = 16384  # bits that numbers may reach while SymPy combines powers
 MAX_ORDER = 20  # of lowergamma, besseli, polylog, ...
 MAX_WRITTEN = 3  # largest order of lowergamma and uppergamma that SymPy may write out
 MAX_WEIGHT = 500  # parts of the expression, with these written out
@@ -160,9 +160,7 @@ _FUNCTIONS: dict[str, _Function] = {
         "x >= -1/e, and x < 0 on the branch k = -1",
         _lambertw_inside,
     ),
-    "gamma": _one(
-        "gamma", lambda m, x: m.gamma(x), "x > 0", lambda m, x: x > 0, largest=200
-    ),
+    "gamma": _one("gamma", lambda m, x: m.gamma(x), "x > 0", lambda m, x: x > 0, largest=200),
     "loggamma": _one(
         "loggamma", lambda m, x: m.loggamma(x), "x > 0", lambda m, x: x > 0, largest=200
     ),
@@ -287,7 +285,8 @@ class _Node:
     wrapped: bool = False  # in parentheses
     value: Any = None  # of a constant part: Fraction or mpf; else None
     bits: float = 0.0  # bound on the length of the numbers that building can make of it
-    reach: float = 0.0  # bound on |log2| of the numeric factors in it
+    up: float = 0.0  # bound on log2 of the numeric factors in it
+    down: float = 0.0  # bound on -log2 of the numeric factors in it
     log_bits: float = 0.0  # `bits` inside logarithms: exp(k*log(n)) becomes n**k
     sums: int = 0  # sums inside each other
     nest: int = 0  # functions and powers inside each other
@@ -347,7 +346,7 @@ def _tokens(source: _Source) -> list[_Token]:
             source.fail(f"the text is too long: at most {MAX_TOKENS} words and signs", at)
         at = end
     if not found:
-        source.fail("the text is empty: write an expression such as sqrt(s)", 0)
+        source.fail("the text is empty: an expression is expected", 0)
     found.append(_Token("end", "", len(text), len(text)))
     return found
 
@@ -499,7 +498,8 @@ class _Parser:
             return self.named(token)
         if token.kind == "end":
             self.fail("the text ends where a number, a name or ( is expected", token.at)
-        self.fail(f"a number, a name or ( is expected here, not {token.text}", token.at)
+        given = self.source.text[token.at : token.end]
+        self.fail(f"a number, a name or ( is expected here, not {given}", token.at)
 
     def close(self, opened: _Token) -> None:
         token = self.token
@@ -613,16 +613,26 @@ class _Parser:
             self.fail(f"unexpected {token.text}", token.at)
         while left.kind in ("neg", "inv"):
             left = left.args[0]
-        right = "√" if token.kind == "root" else text[token.at : token.end]
+        right = text[token.at : token.end]
         if token.kind == "(":
-            right = "(...)"
+            right = self.group(self.here)
         elif token.kind == "name" and self.tokens[self.here + 1].kind == "(":
-            right += "(...)"
+            right += self.group(self.here + 1)
         first = text[left.at : left.end]
         self.fail(f"a * is missing: write {_short(first, 30)}*{right}", token.at)
 
+    def group(self, first: int) -> str:
+        """Return the text from the parenthesis at the token `first` to the one that closes it."""
+        level = 0
+        for token in self.tokens[first:]:
+            level += (token.kind == "(") - (token.kind == ")")
+            if level == 0:
+                return _short(self.source.text[self.tokens[first].at : token.end], 30)
+        return "(...)"
+
     def fail_unknown(self, token: _Token) -> NoReturn:
         name = token.text
+        product = f"{name}*{self.group(self.here)}"
         names = sorted(_CALLABLE)
         lower = {n.lower(): n for n in reversed(names)}
         near = [lower[name.lower()]] if name.lower() in lower else []
@@ -631,9 +641,9 @@ class _Parser:
         if near:
             self.fail(f"unknown function {name}: did you mean {near[0]}?", token.at)
         if len(name) == 1 or name in _GREEK.values() or name in _CONSTANTS:
-            self.fail(f"{name} is not a function: for a product write {name}*(...)", token.at)
+            self.fail(f"{name} is not a function: for a product write {product}", token.at)
         self.fail(
-            f"unknown function {name}; for a product write {name}*(...). There are sqrt, log, exp, "
+            f"unknown function {name}; for a product write {product}. There are sqrt, log, exp, "
             "sin, atan, asinh, erf, Ei, LambertW, gamma, polylog, besseli, Min, Piecewise and more",
             token.at,
         )
@@ -672,7 +682,9 @@ class _Parser:
             return
         near = number.limit_denominator(6)
         if near.denominator in (3, 6) and abs(near - number) < Fraction(1, 10**digits):
-            self.warnings.append(f"{text} is kept exactly as written; write {near} if that is meant")
+            self.warnings.append(
+                f"{text} is kept exactly as written; write {near} if that is meant"
+            )
 
 
 def _usage(name: str) -> str:
@@ -726,7 +738,8 @@ class _Measure:
         for arg in node.args:
             self.measure(arg)
         node.bits = sum(a.bits for a in node.args)
-        node.reach = sum(a.reach for a in node.args)
+        node.up = sum(a.up for a in node.args)
+        node.down = sum(a.down for a in node.args)
         node.log_bits = sum(a.log_bits for a in node.args)
         node.sums = max((a.sums for a in node.args), default=0) + (node.kind == "add")
         if node.sums > MAX_SUMS:
@@ -752,18 +765,22 @@ class _Measure:
                 node.value = -values[0] if constant else None
             case "add":
                 node.bits += len(values)
-                node.reach = max(a.reach for a in node.args) + math.log2(len(values))
+                node.up = max(a.up for a in node.args) + math.log2(len(values))
+                node.down = max(a.down for a in node.args)
                 if constant:
                     node.value = self.total(node, values)
             case "inv":
                 if values[0] == 0:
                     self.fail("division by zero", node)
                 node.value = 1 / values[0] if constant else None
+                node.up, node.down = node.down, node.up
             case "mul":
                 node.value = self.multiply(values) if constant else None
                 exact = [v for v in values if isinstance(v, Fraction) and v != 0]
-                node.reach = sum(a.reach for a in node.args if not isinstance(a.value, Fraction))
-                node.reach += abs(sum(_log_size(v) for v in exact)) / math.log(2)
+                others = [a for a in node.args if not isinstance(a.value, Fraction)]
+                size = sum(_log_size(v) for v in exact) / math.log(2)
+                node.up = sum(a.up for a in others) + max(0.0, size)
+                node.down = sum(a.down for a in others) + max(0.0, -size)
             case "pow":
                 self.power(node, constant)
             case "call":
@@ -774,10 +791,10 @@ class _Measure:
         if node.value is not None:
             self.check_size(node)
         if isinstance(node.value, Fraction):
-            node.reach = abs(_log_size(node.value)) / math.log(2) if node.value else 0.0
+            self.set_reach(node)
         if node.weight > MAX_WEIGHT:
             self.fail(f"{self.source.part(node)} becomes too long when it is written out", node)
-        if node.bits > MAX_GROWTH or node.reach > MAX_GROWTH:
+        if node.bits > MAX_GROWTH or max(node.up, node.down) > MAX_GROWTH:
             self.fail(
                 f"the numbers in {self.source.part(node)} can become too long; "
                 "use smaller numbers or smaller exponents",
@@ -805,8 +822,11 @@ class _Measure:
         node.value = value
         if isinstance(value, Fraction):
             node.bits = value.numerator.bit_length() + value.denominator.bit_length()
-        if value != 0:
-            node.reach = abs(_log_size(value)) / math.log(2)
+        self.set_reach(node)
+
+    def set_reach(self, node: _Node) -> None:
+        size = _log_size(node.value) / math.log(2) if node.value else 0.0
+        node.up, node.down = max(0.0, size), max(0.0, -size)
 
     def check_size(self, node: _Node) -> None:
         value = node.value
@@ -850,11 +870,8 @@ class _Measure:
                 )
             factor = max(1.0, float(abs(above.value)))
         else:
-            factor = _double(above.reach)
-        hidden = _double(above.reach) * above.log_bits
-        node.bits = factor * base.bits + hidden + above.bits
-        node.reach = factor * base.reach + hidden + above.reach
-        node.log_bits = factor * base.log_bits + above.log_bits
+            factor = _double(above.up)
+        self.grow(node, base, above, factor)
         if base.value == 0 and (above.value is None or above.value <= 0):
             self.fail("0 is raised to a power that is not known to be positive", node)
         if not constant:
@@ -868,22 +885,27 @@ class _Measure:
         elif b == 0:
             node.value = b
         elif b < 0 and not whole:
-            self.fail(
-                "a negative number with an exponent that is no integer is not real", node
-            )
+            self.fail("a negative number with an exponent that is no integer is not real", node)
         elif abs(_log_size(b)) * float(abs(e)) > MAX_LOG:
             self.fail(f"{self.source.part(node)} is too large or too small", node)
         else:
             node.value = _mpf(b) ** (int(e) if whole else _mpf(e))
+
+    def grow(self, node: _Node, base: _Node, above: _Node, factor: float) -> None:
+        """Bound the numbers in base**above, where `factor` bounds those in the exponent."""
+        hidden = _double(above.up) * above.log_bits
+        node.bits = factor * base.bits + hidden + above.bits
+        node.up = node.down = factor * max(base.up, base.down) + hidden + max(above.up, above.down)
+        node.log_bits = factor * base.log_bits + above.log_bits
 
     def call(self, node: _Node, constant: bool) -> None:
         function = _FUNCTIONS[node.name]
         values = [a.value for a in node.args]
         match node.name:
             case "exp" | "expm1":
-                hidden = _double(node.reach) * node.log_bits
+                hidden = _double(node.up) * node.log_bits
                 node.bits += hidden
-                node.reach += hidden
+                node.up = node.down = max(node.up, node.down) + hidden
             case "log" | "log1p" | "log2" | "log10":
                 node.log_bits += node.bits
             case "root":
@@ -895,7 +917,8 @@ class _Measure:
                     f"the order of {node.name} is too large: at most {MAX_ORDER} in size",
                     node.args[0],
                 )
-            if order is not None and abs(order) <= MAX_WRITTEN:
+            written = node.name in ("lowergamma", "uppergamma")
+            if written and order is not None and abs(order) <= MAX_WRITTEN:
                 node.bits *= 1 + float(abs(order))
                 node.weight *= 1 + float(abs(order))
         if node.name == "LambertW" and len(values) == 2 and values[1] not in (0, -1):
@@ -928,16 +951,14 @@ class _Measure:
     def root(self, node: _Node) -> None:
         base, index = node.args
         if index.value is None:
-            factor = _double(index.reach)
+            factor = _double(index.down)
         elif not index.value > 0 or not 1 / index.value <= MAX_EXPONENT:
             self.fail(f"root(x, n) needs n of at least 1/{MAX_EXPONENT}", index)
         else:
             factor = max(1.0, float(1 / index.value))
             if base.value and not abs(_log_size(base.value)) * factor <= MAX_LOG:
                 self.fail(f"{self.source.part(node)} is too large or too small", node)
-        hidden = _double(index.reach) * index.log_bits
-        node.bits = factor * base.bits + hidden + index.bits
-        node.reach = factor * base.reach + hidden + index.reach
+        self.grow(node, base, index, factor)
 
 
 # ---------------------------------------------------------------------------- tree → SymPy
@@ -969,18 +990,22 @@ def _constructors() -> dict[str, Callable[..., Any]]:
 
         return build
 
-    return {f.__name__: f for f in same} | {f.__name__: quick(f) for f in plain} | {
-        "lowergamma": written(sp.lowergamma),
-        "uppergamma": written(sp.uppergamma),
-        "sqrt": lambda x: sp.Pow(x, half),
-        "cbrt": lambda x: sp.Pow(x, third),
-        "root": lambda x, n: sp.Pow(x, sp.Pow(n, sp.S.NegativeOne)),
-        "log1p": lambda x: sp.log(sp.Add(one, x)),
-        "log2": lambda x: sp.Mul(sp.log(x), sp.Pow(sp.log(sp.Integer(2)), -one)),
-        "log10": lambda x: sp.Mul(sp.log(x), sp.Pow(sp.log(sp.Integer(10)), -one)),
-        "expm1": lambda x: sp.Add(sp.exp(x), -one),
-        "Li2": lambda x: quick(sp.polylog)(sp.Integer(2), x),
-    }
+    return (
+        {f.__name__: f for f in same}
+        | {f.__name__: quick(f) for f in plain}
+        | {
+            "lowergamma": written(sp.lowergamma),
+            "uppergamma": written(sp.uppergamma),
+            "sqrt": lambda x: sp.Pow(x, half),
+            "cbrt": lambda x: sp.Pow(x, third),
+            "root": lambda x, n: sp.Pow(x, sp.Pow(n, sp.S.NegativeOne)),
+            "log1p": lambda x: sp.log(sp.Add(one, x)),
+            "log2": lambda x: sp.Mul(sp.log(x), sp.Pow(sp.log(sp.Integer(2)), -one)),
+            "log10": lambda x: sp.Mul(sp.log(x), sp.Pow(sp.log(sp.Integer(10)), -one)),
+            "expm1": lambda x: sp.Add(sp.exp(x), -one),
+            "Li2": lambda x: quick(sp.polylog)(sp.Integer(2), x),
+        }
+    )
 
 
 class _Builder:
@@ -1147,9 +1172,7 @@ def _check_name(name: str, what: str) -> None:
         )
     if name in _CONSTANTS:
         raise InputError(f"{what} cannot be called {name}: that is a constant")
-    if (name in _CALLABLE and name not in _BARE) or (
-        keyword.iskeyword(name) and name != "lambda"
-    ):
+    if (name in _CALLABLE and name not in _BARE) or (keyword.iskeyword(name) and name != "lambda"):
         raise InputError(f"{what} cannot be called {name}: the name has another meaning")
 
 
