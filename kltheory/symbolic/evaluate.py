@@ -618,12 +618,11 @@ class RealField:
         mag = ctx.mag(u)
         if mag < -ctx.prec - 10:
             return self.exact(f.coefficient(n))
-        if n == 1 and mag < 40:
-            if f.name == "exp":
-                return ctx.expm1(u) / u
-            if f.name == "log1p" and u > -1:
-                return ctx.log1p(u) / u
-            if f.name == "binomial" and u > -1:
+        if n == 1 and f.name == "binomial" and u > -1:
+            half = _half_power(f.params[0], 1 + u, ctx.sqrt)
+            if half is not None:
+                return half
+            if mag < 40:
                 return ctx.expm1(self.constant(f.params[0]) * ctx.log1p(u)) / u
         if n == 0:
             return self.analytic(f, u)
@@ -635,6 +634,18 @@ class RealField:
                 power *= u
             value = total / power
         return +value
+
+
+def _half_power(a: Any, base: Number, sqrt: Callable[[Number], Number]) -> Number | None:
+    """((1 + u)^a - 1) / u without cancellation for a = -1, 1/2, -1/2; base = 1 + u."""
+    if a == -1:
+        return -1 / base
+    if a == sp.S.Half:
+        return 1 / (sqrt(base) + 1)
+    if a == -sp.S.Half:
+        root = sqrt(base)
+        return -1 / (root * (root + 1))
+    return None
 
 
 class _extra_precision:  # noqa: N801 - a context manager
@@ -849,6 +860,10 @@ class BallField:
         size = u.abs_upper()
         if not size.is_finite():
             return self._nan
+        if n == 1 and f.name == "binomial" and (1 + u).real.lower() > 0:
+            half = _half_power(f.params[0], 1 + u, lambda v: v.sqrt())
+            if half is not None:
+                return half
         if u.contains(self._acb(0)) or size < 2.0**-10:
             series = self._series(f, n, u, size)
             if series.is_finite():
@@ -1189,6 +1204,12 @@ class _Compiler:
             result = self.constant(_ONE)
             for _ in range(q.numerator):
                 result = self.mul(result, base)
+            return result
+        if q is not None and q.denominator <= 2 and 1 < abs(q.numerator) <= 8:
+            root = self.power(base, _q(Fraction(1 if q > 0 else -1, q.denominator)))
+            result = root
+            for _ in range(abs(q.numerator) - 1):
+                result = self.mul(result, root)
             return result
         if base.is_zero:
             if _order_key(a) > 0:

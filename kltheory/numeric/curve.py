@@ -1,0 +1,1216 @@
+"""The rate law as numbers: the one door from SymPy to floats.
+
+With p = exp(-y), y = y0 + x and S(p0) = L0, the law V' = -kappa / psi'(V)^2 reads
+
+    H(x) = int_0^x w = kappa t,    w = p P'(p)^2 / S'(p)    at p = exp(-(y0 + x)),
+
+for a psi that is given as s = S(p), psi = P(p).  H is additive and does not depend on the constant in
+Psi.  It is integrated over panels in x = c + h sinh(sigma), which are linear near c and geometric far
+from it, so that times up to 1e400 and beyond cost a few dozen panels; the panels are kept, so that a
+table of many times costs little more than its last row.
+
+Two engines do the integrals: ball arithmetic (python-flint), whose enclosures are proofs, and
+Gauss-Legendre quadrature at high precision, whose error is the difference between one panel and its
+two halves.  Every answer is moved outward by the error and rounded to the safe side.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import mpmath
+import sympy as sp
+
+from kltheory.errors import InputError, LimitReached
+from kltheory.symbolic.evaluate import (
+    MAX_PRECISION,
+    BallField,
+    EvaluationError,
+    Program,
+    RealField,
+    compile_expr,
+    float_fraction,
+    have_balls,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Curve", "Enclosure", "exact_number"]
+
+Number: TypeAlias = Any
+"""An mpf of the curve's own context."""
+
+_BALL_LOCK = threading.RLock()
+"""python-flint has one precision for the whole process."""
+
+_MAX_SIGMA = 2**1500
+_ROUNDS = 5
+"""How often the precision is raised when an answer is not tight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosure:
+    """Two numbers with the true value between them."""
+
+    lower: Any
+    """Lower bound, an mpf (inf if the loss is certainly extinct)."""
+    upper: Any
+    """Upper bound, an mpf (inf where nothing better is known)."""
+    certified: bool
+    """True if ball arithmetic proved it; False if it rests on a quadrature's error estimate."""
+
+
+def exact_number(value: Any, name: str = "number") -> Any:
+    """The exact value of an int, a float, a Fraction, decimal text or a SymPy number.
+
+    A rational comes back as a Fraction, any other SymPy constant as it is.
+
+    >>> exact_number("1e-3")
+    Fraction(1, 1000)
+    """
+    if isinstance(value, bool):
+        raise InputError(f"{name} is {value}; a number is needed")
+    if isinstance(value, str):
+        try:
+            return Fraction(value.strip())
+        except (ValueError, ZeroDivisionError):
+            raise InputError(f'{name} is "{value}"; a decimal number or a fraction is needed') from None
+    if isinstance(value, int | Fraction | Decimal):
+        return Fraction(value)
+    if isinstance(value, sp.Basic):
+        if value.is_Rational:
+            return Fraction(int(value.p), int(value.q))
+        if value.is_Float:
+            return float_fraction(value)
+        if value.is_number and value.is_real:
+            return value
+        raise InputError(f"{name} is {value}; a real number is needed")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} is {value!r}; a number is needed") from None
+    if not math.isfinite(number):
+        raise InputError(f"{name} is {number}; a finite number is needed")
+    return Fraction(number)
+
+
+def _round_up(value: Number) -> float:
+    """The smallest float that is at least an mpf."""
+    return -_round_down(-value)
+
+
+def _round_down(value: Number) -> float:
+    """The largest float that is at most an mpf."""
+    sign, man, exp, bits = value._mpf_
+    if not man:
+        if exp:  # inf, -inf or nan
+            return math.inf if exp == -456 else -math.inf if exp == -789 else math.nan
+        return 0.0
+    top = exp + bits
+    if top > 1024:
+        return -math.inf if sign else math.nextafter(math.inf, 0)
+    drop = max(bits - 53, -1074 - exp)
+    if drop > 0:
+        kept = -((-man if not sign else man) >> drop) if sign else man >> drop
+        man, exp = (-(-man >> drop) if sign else man >> drop), exp + drop
+        del kept
+    if not man:
+        return 0.0
+    if man.bit_length() + exp > 1024:
+        return -math.inf
+    return math.ldexp(-int(man) if sign else int(man), exp)
+
+
+@lru_cache(maxsize=16)
+def _legendre(n: int, bits: int) -> tuple[tuple[tuple[Any, Any], ...], Any]:
+    """Nodes and weights of Gauss-Legendre quadrature on [-1, 1] as raw mpf tuples."""
+    ctx = mpmath.MPContext()
+    ctx.prec = bits + 20
+    out = []
+    for k in range(1, (n + 1) // 2 + 1):
+        x = ctx.mpf(math.cos(math.pi * (k - 0.25) / (n + 0.5)))
+        for _ in range(100):
+            p0, p1 = ctx.one, x
+            for j in range(2, n + 1):
+                p0, p1 = p1, ((2 * j - 1) * x * p1 - (j - 1) * p0) / j
+            slope = n * (x * p1 - p0) / (x * x - 1)
+            step = p1 / slope
+            x -= step
+            if abs(step) < ctx.ldexp(1, -bits - 5):
+                break
+        p0, p1 = ctx.one, x
+        for j in range(2, n + 1):
+            p0, p1 = p1, ((2 * j - 1) * x * p1 - (j - 1) * p0) / j
+        slope = n * (x * p1 - p0) / (x * x - 1)
+        weight = 2 / ((1 - x * x) * slope**2)
+        out.append((x._mpf_, weight._mpf_))
+        if 2 * k != n + 1:
+            out.append(((-x)._mpf_, weight._mpf_))
+    return tuple(out), None
+
+
+class _TooHard(Exception):
+    """An engine cannot integrate a panel to the tolerance."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Map:
+    """x = origin + scale * sinh(sigma)."""
+
+    origin: Number
+    scale: Number
+
+    def x(self, ctx: Any, sigma: Number) -> Number:
+        """The point."""
+        return self.origin + self.scale * ctx.sinh(sigma)
+
+
+@dataclass(frozen=True, slots=True)
+class _Knot:
+    """A point of the march and H there."""
+
+    map: _Map
+    sigma: Number
+    x: Number
+    total: Number
+    error: Number
+    density: Number
+    """dH/dsigma at the knot, from the side of the next panel."""
+
+
+class _Integrand:
+    """w(x) with the precision that it needs, and the start y0."""
+
+    def __init__(self, curve: Curve, program: Program) -> None:
+        self.curve = curve
+        self.ctx = curve._ctx
+        self.program = program
+        self.field = RealField(self.ctx)
+        self.level: tuple[int, int] = (1, 0)
+
+    def y(self, x: Number) -> Number:
+        """y0 + x at the current precision."""
+        return self.curve._start(self.ctx.prec) + x
+
+    def value(self, x: Number, program: Program | None = None) -> Number:
+        """w at x (or another program), to the precision of the context."""
+        value, level = (program or self.program).settle(self.ctx, lambda: self.y(x))
+        self.last_level = level
+        return value
+
+    def raw(self, x: Number, level: tuple[int, int]) -> Number:
+        """w at x with the precision of a level, unchecked."""
+        ctx = self.ctx
+        before = ctx.prec
+        ctx.prec = before + 20 + level[1]
+        try:
+            return self.program.run(self.field, self.y(x), level[0])
+        finally:
+            ctx.prec = before
+
+
+class _Quadrature:
+    """Gauss-Legendre panels: the error is the difference between one panel and its halves."""
+
+    certified = False
+
+    def __init__(self, w: _Integrand) -> None:
+        self.w = w
+        self.ctx = w.ctx
+
+    def density(self, m: _Map, sigma: Number) -> Number:
+        """dH/dsigma."""
+        return self.w.value(m.x(self.ctx, sigma)) * m.scale * self.ctx.cosh(sigma)
+
+    def _sum(self, m: _Map, a: Number, b: Number, level: tuple[int, int], n: int) -> Number:
+        ctx = self.ctx
+        half, middle = (b - a) / 2, (a + b) / 2
+        total = ctx.zero
+        raw, x_of = self.w.raw, m.x
+        for node, weight in _legendre(n, ctx.prec)[0]:
+            sigma = middle + half * ctx.make_mpf(node)
+            total += ctx.make_mpf(weight) * raw(x_of(ctx, sigma), level) * ctx.cosh(sigma)
+        return total * half * m.scale
+
+    def integral(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
+        """(value, error) of H over [a, b] in sigma, signed; _TooHard if not below the tolerance."""
+        ctx = self.ctx
+        self.w.curve._tick()
+        if a == b:
+            return ctx.zero, ctx.zero
+        level = (1, 0)
+        for sigma in (a, b, (a + b) / 2):
+            self.w.value(m.x(ctx, sigma))
+            level = max(level, self.w.last_level)
+        n = self.w.curve._nodes
+        middle = (a + b) / 2
+        try:
+            whole = self._sum(m, a, b, level, n)
+            left = self._sum(m, a, middle, level, n)
+            halves = left + self._sum(m, middle, b, level, n)
+        except EvaluationError as error:
+            raise _TooHard(str(error)) from None
+        error = abs(halves - whole)
+        scale = max(abs(halves), floor)
+        if not error <= scale * self.w.curve._tolerance:
+            raise _TooHard
+        return halves, error + scale * ctx.ldexp(1, 12 - ctx.prec)
+
+
+class _Balls:
+    """acb.integral: the error is a proof."""
+
+    certified = True
+
+    def __init__(self, w: _Integrand) -> None:
+        import flint
+
+        self.flint = flint
+        self.w = w
+        self.ctx = w.ctx
+        self.field = BallField()
+        self.level: tuple[int, int] = (1, 0)
+
+    @contextmanager
+    def precision(self, bits: int) -> Iterator[None]:
+        """Holds the precision of python-flint; the caller holds the lock."""
+        before = self.flint.ctx.prec
+        self.flint.ctx.prec = bits
+        try:
+            yield
+        finally:
+            self.flint.ctx.prec = before
+
+    def arb(self, x: Number) -> Any:
+        """The exact ball of an mpf."""
+        sign, man, exp, _ = x._mpf_
+        return self.flint.arb((-int(man) if sign else int(man), int(exp)))
+
+    def mpf(self, mid: Any) -> Number:
+        """The mpf of an exact arb."""
+        man, exp = mid.man_exp()
+        return self.ctx.make_mpf(mpmath.libmp.from_man_exp(int(man), int(exp)))
+
+    def bounds(self, ball: Any) -> tuple[Number, Number]:
+        """Lower and upper end of a real ball."""
+        return self.mpf(ball.lower()), self.mpf(ball.upper())
+
+    def ball(self, program: Program, x: Number) -> Any:
+        """A real ball around a program at x, as sharp as the precision asks."""
+        target = self.ctx.prec
+        best = None
+        for order in (1, 2, 4, 8):
+            bits = target + 20
+            while bits <= MAX_PRECISION:
+                with self.precision(bits):
+                    y = self.flint.acb(self.w.curve._start_ball(bits) + self.arb(x))
+                    value = program.ball(self.field, y, order).real
+                    if value.is_finite():
+                        accuracy = value.rel_accuracy_bits()
+                        if best is None or accuracy > best[0]:
+                            best = (accuracy, value, (order, bits))
+                        if accuracy >= target - 30:
+                            return value, (order, bits)
+                bits = bits + max(64, bits * 3 // 5)
+        if best is None:
+            raise _TooHard("no finite ball")
+        return best[1], best[2]
+
+    def density(self, m: _Map, sigma: Number) -> Number:
+        """dH/dsigma."""
+        ctx = self.ctx
+        value, self.last_level = self.ball(self.w.program, m.x(ctx, sigma))
+        return self.mpf(value.mid()) * m.scale * ctx.cosh(sigma)
+
+    def integral(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
+        """(value, error) of H over [a, b] in sigma, signed."""
+        ctx = self.ctx
+        if a == b:
+            return ctx.zero, ctx.zero
+        xa, xb = m.x(ctx, a), m.x(ctx, b)
+        if xb < xa:
+            value, error = self.between(xb, xa, floor)
+            return -value, error
+        return self.between(xa, xb, floor)
+
+    def between(self, xa: Number, xb: Number, floor: Number) -> tuple[Number, Number]:
+        """(value, error) of int_xa^xb w."""
+        curve = self.w.curve
+        curve._tick()
+        order, bits = 1, self.ctx.prec
+        for x in (xa, xb):
+            level = self.ball(self.w.program, x)[1]
+            order, bits = max(order, level[0]), max(bits, level[1])
+        trouble: list[Exception] = []
+        program, field, acb = self.w.program, self.field, self.flint.acb
+        with self.precision(bits):
+            start = curve._start_ball(bits)
+            nan = acb("nan")
+
+            def f(x: Any, analytic: bool) -> Any:
+                if trouble:
+                    return nan
+                try:
+                    curve._tick()
+                    return program.ball(field, acb(start) + x, order, analytic)
+                except (EvaluationError, LimitReached) as error:
+                    trouble.append(error)
+                    return nan
+
+            tolerance = curve._tolerance / 16
+            result = acb.integral(
+                f,
+                self.arb(xa),
+                self.arb(xb),
+                rel_tol=self.arb(tolerance),
+                abs_tol=self.arb(floor * tolerance) if floor else self.arb(self.ctx.ldexp(1, -(10**9))),
+                eval_limit=4000,
+            ).real
+            if trouble and isinstance(trouble[0], LimitReached):
+                raise trouble[0]
+            if trouble or not result.is_finite():
+                raise _TooHard(str(trouble[:1]))
+            value, radius = self.mpf(result.mid()), self.mpf(result.rad())
+        if not radius <= max(abs(value), floor) * curve._tolerance:
+            raise _TooHard("the ball is too wide")
+        return value, radius
+
+
+class _March:
+    """Knots of H from 0 on, with errors below the tolerance times max(H, floor)."""
+
+    def __init__(self, curve: Curve, engine: Any, floor: Number) -> None:
+        self.curve = curve
+        self.engine = engine
+        self.ctx = curve._ctx
+        self.floor = floor
+        self.step = self.ctx.one
+        self.stalled = 0
+        first = _Map(self.ctx.zero, self._first_scale())
+        self.knots = [self._knot(first, self.ctx.zero, self.ctx.zero, self.ctx.zero)]
+
+    def _first_scale(self) -> Number:
+        """min(1, 1/|(log w)'|) at x = 0, or 1 if what lies within is negligible."""
+        ctx = self.ctx
+        w0 = self.curve._w(ctx.zero)
+        near = ctx.ldexp(1, -60)
+        while True:
+            w1 = self.curve._w(near)
+            ratio = w1 / w0
+            if ctx.ldexp(1, -2) < ratio < 4 or ctx.mag(near) < -5000:
+                break
+            near *= ctx.ldexp(1, -64)
+        slope = abs(ctx.log(ratio)) / near
+        if slope <= 1:
+            return ctx.one
+        if ratio > 1 and w0 / slope < self.floor * ctx.ldexp(1, -200):
+            return ctx.one
+        return 1 / slope
+
+    def _knot(self, m: _Map, sigma: Number, total: Number, error: Number) -> _Knot:
+        density = self.engine.density(m, sigma)
+        return _Knot(m, sigma, m.x(self.ctx, sigma), total, error, density)
+
+    @property
+    def last(self) -> _Knot:
+        """The knot that has been reached."""
+        return self.knots[-1]
+
+    def advance(self) -> None:
+        """One panel more."""
+        ctx, last = self.ctx, self.last
+        m, sigma = last.map, last.sigma
+        y0 = self.curve._start(ctx.prec)
+        new_map = None
+        while True:
+            self.curve._tick()
+            end = sigma + self.step
+            x_end = m.x(ctx, end)
+            new_map = None
+            if last.x < -y0 <= x_end:
+                # p = 1: the geometric growth starts anew
+                end = ctx.asinh((-y0 - m.origin) / m.scale)
+                new_map = _Map(-y0, ctx.one)
+                if end <= sigma:
+                    self.knots.append(self._knot(new_map, ctx.zero, last.total, last.error))
+                    self.step = ctx.one
+                    return
+            resume = end
+            if self.curve._program.relations:
+                end, resume = self._before_switch(m, sigma, end)
+                if resume != end:
+                    new_map = None
+            try:
+                value, error = self.engine.integral(m, sigma, end, max(self.floor, last.total))
+                if resume != end:
+                    jump = self._across(m, end, resume, max(self.floor, last.total + value))
+                    value, error = value + jump[0], error + jump[1]
+            except _TooHard:
+                value = None
+            if value is not None:
+                break
+            self.step = min(self.step, end - sigma) / 4
+            if self.step <= abs(sigma) * ctx.ldexp(1, 30 - ctx.prec) or ctx.mag(self.step) < -2000:
+                raise _TooHard("the step is too small")
+        total = last.total + value
+        error = last.error + error
+        end = resume
+        grown = 2 if value > total * ctx.ldexp(1, -40) else 4
+        self.stalled = self.stalled + 1 if total + value * ctx.ldexp(1, -20) == total else 0
+        if end - sigma >= self.step:
+            self.step *= grown
+        if new_map is not None:
+            m, end = new_map, ctx.zero
+            self.step = ctx.one
+        self.knots.append(self._knot(m, end, total, error))
+
+    def _across(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
+        """(value, error) over the tiny gap [a, b] in which the integrand changes its piece."""
+        if self.engine.certified:
+            return self.engine.integral(m, a, b, floor)
+        value = max(self.engine.density(m, a), self.engine.density(m, b)) * (b - a)
+        return value, value
+
+    def _before_switch(self, m: _Map, a: Number, b: Number) -> tuple[Number, Number]:
+        """The first place in [a, b] where a piece of the integrand changes, as a tiny bracket."""
+        ctx = self.ctx
+        w = self.curve._integrand
+        def pieces(sigma: Number) -> Any:
+            return w.program.signature(w.field, w.y(m.x(ctx, sigma)))
+
+        first = pieces(a)
+        low, high = a, b
+        for k in range(1, 17):
+            point = a + (b - a) * k / 16
+            if pieces(point) != first:
+                high = point
+                break
+            low = point
+        else:
+            return b, b
+        while high - low > max(abs(low), abs(high)) * ctx.ldexp(1, 8 - ctx.prec):
+            middle = (low + high) / 2
+            if middle in (low, high):
+                break
+            if pieces(middle) == first:
+                low = middle
+            else:
+                high = middle
+        return low, high
+
+
+class Curve:
+    """The rate law of psi given as s = S(p), psi = P(p), started at the loss L0.
+
+    All arguments of the methods are exact: int, Fraction, decimal text, float (its exact value) or a
+    SymPy number; `kt` is the product kappa t.  Upper bounds are rounded up, lower bounds down.  One
+    curve may be used from several threads.
+
+    Args:
+        S, P: SymPy expressions in `symbol` without other parameters, both increasing from 0.
+        symbol: the variable p > 0; for a psi given in s take S = symbol, P = psi.
+        loss0: the loss L0 at time 0, exact, 0 < L0 < radius.
+        radius: the psi is one on ]0, radius[; None for no bound.
+        digits: digits that the answers shall have.
+        deadline: seconds that one call may take; None for no limit.
+        certified: True demands ball arithmetic, False forbids it, None takes it where it works.
+        finite_time: True if int_0 psi'^2 is known to be finite.  A sum that has stopped to grow is
+            never taken as a proof of that.
+
+    Raises:
+        InputError: L0 is not in ]0, radius[, or an expression still has parameters.
+        LimitReached: the time is up, or no accurate value was found at the highest precision.
+
+    >>> import sympy
+    >>> s = sympy.Symbol("s", positive=True)
+    >>> curve = Curve(s, sympy.sqrt(2 * s), s, loss0=1)
+    >>> curve.log_decrease(5), curve.loss("0"), curve.stopping(0)
+    (10.0, 1.0, inf)
+    """
+
+    def __init__(
+        self,
+        S: Any,
+        P: Any,
+        symbol: Any,
+        *,
+        loss0: Any,
+        radius: Any = None,
+        digits: int = 17,
+        deadline: float | None = None,
+        certified: bool | None = None,
+        finite_time: bool | None = None,
+    ) -> None:
+        self.S, self.P, self.symbol = sp.sympify(S), sp.sympify(P), symbol
+        self.deadline = deadline
+        self.digits = max(17, int(digits))
+        self.finite_time = finite_time
+        self._lock = threading.RLock()
+        self._until: float | None = None
+        self._ctx = mpmath.MPContext()
+        self._set_precision(0)
+        self.loss0 = exact_number(loss0, "loss0")
+        if not self._constant(self.loss0) > 0:
+            raise InputError(f"loss0 is {loss0}; it must be positive")
+        if radius is not None and not self._constant(self.loss0) < self._constant(
+            exact_number(radius, "radius")
+        ):
+            raise InputError(f"loss0 = {loss0} is not below the radius {radius} of psi's domain")
+        if certified and not have_balls():
+            raise InputError(
+                "certified numbers need python-flint; install kltheory[certified] or allow others"
+            )
+        self.certified = certified
+        self._plain = self.S == symbol
+        dS, dP = sp.diff(self.S, symbol), sp.diff(self.P, symbol)
+        try:
+            self._program = compile_expr(symbol * dP**2 / dS, symbol)
+            self._s_program = compile_expr(self.S, symbol)
+            self._p_program = compile_expr(self.P, symbol)
+        except EvaluationError as error:
+            raise LimitReached(f"psi cannot be evaluated: {error}") from None
+        self._starts: dict[int, Number] = {}
+        self._start_balls: dict[int, Any] = {}
+        self._integrand = _Integrand(self, self._program)
+        self._reset()
+
+    # what holds for one call ----------------------------------------------------------------
+
+    def _set_precision(self, round_: int) -> None:
+        """Tolerance 10^-(digits + 5) relative to H, squared with each round."""
+        self._round = round_
+        bits = int((self.digits + 5) * 3.33) * 2**round_
+        self._ctx.prec = bits + 40
+        self._tolerance = self._ctx.ldexp(1, -bits)
+        self._nodes = max(16, bits // 4 + 2)
+
+    def _reset(self) -> None:
+        self._marches: list[_March] = []
+        self._extinction: tuple[Number, Number] | None = None
+        self._engine: Any = None
+        if self.certified is not False and have_balls() and not getattr(self, "_gave_up", False):
+            self._engine = _Balls(self._integrand)
+        else:
+            self._engine = _Quadrature(self._integrand)
+
+    def _tick(self) -> None:
+        if self._until is not None and time.monotonic() > self._until:
+            raise LimitReached(
+                f"the numbers were not found within {self.deadline:g} s; allow more time"
+            )
+
+    def _call(self, work: Callable[[], Any], tight: Callable[[Any], bool] = lambda _: True) -> Any:
+        """Runs `work` under the locks, with more precision until `tight`, and a fallback."""
+        with self._lock:
+            outer = self._until
+            if outer is None and self.deadline is not None:
+                self._until = time.monotonic() + self.deadline
+            try:
+                return self._rounds(work, tight)
+            except EvaluationError as error:
+                raise LimitReached(f"no accurate number at the highest precision: {error}") from None
+            finally:
+                self._until = outer
+                if self._round:
+                    self._set_precision(0)
+                    self._reset()
+
+    def _rounds(self, work: Callable[[], Any], tight: Callable[[Any], bool]) -> Any:
+        result = None
+        for round_ in range(_ROUNDS):
+            if round_:
+                self._set_precision(round_)
+                self._reset()
+            try:
+                result = self._run(work)
+            except (_TooHard, EvaluationError):
+                if not self._engine.certified or self.certified:
+                    if round_ + 1 < _ROUNDS:
+                        continue
+                    raise LimitReached(
+                        "the integral of the rate law was not found to the tolerance at "
+                        f"{int(self._ctx.prec / 3.33)} digits"
+                    ) from None
+                self._gave_up = True
+                self._reset()
+                result = self._run(work)
+            if tight(result):
+                break
+        return result
+
+    def _run(self, work: Callable[[], Any]) -> Any:
+        if not self._engine.certified:
+            return work()
+        with _BALL_LOCK:
+            return work()
+
+    # constants and the start ----------------------------------------------------------------
+
+    def _constant(self, value: Any) -> Number:
+        """An exact number at the precision of the context."""
+        field = RealField(self._ctx)
+        return field.rational(value) if isinstance(value, Fraction) else field.constant(value)
+
+    def _log(self, value: Any) -> Number:
+        """log of an exact positive number, accurate also near 1."""
+        ctx = self._ctx
+        if isinstance(value, Fraction) and Fraction(1, 2) < value < 2:
+            above = value - 1
+            return ctx.log1p(ctx.mpf(above.numerator) / above.denominator)
+        return ctx.log(self._constant(value))
+
+    def _start(self, bits: int) -> Number:
+        """y0 = -log p0 at some precision, S(p0) = L0."""
+        found = self._starts.get(bits)
+        if found is None:
+            before = self._ctx.prec
+            self._ctx.prec = bits + 10
+            try:
+                if self._plain:
+                    found = -self._log(self.loss0)
+                else:
+                    found = self._solve(self._s_program, self.loss0)[0]
+            finally:
+                self._ctx.prec = before
+            self._starts[bits] = found
+        return found
+
+    def _start_ball(self, bits: int) -> Any:
+        """A ball around y0."""
+        import flint
+
+        found = self._start_balls.get(bits)
+        if found is None:
+            engine = self._engine
+            with engine.precision(bits + 10):
+                if self._plain:
+                    if isinstance(self.loss0, Fraction):
+                        above = self.loss0 - 1
+                        if abs(above) < Fraction(1, 2):
+                            found = -flint.arb(
+                                flint.fmpq(above.numerator, above.denominator)
+                            ).log1p()
+                        else:
+                            found = -flint.arb(
+                                flint.fmpq(self.loss0.numerator, self.loss0.denominator)
+                            ).log()
+                    else:
+                        found = -engine.field.constant(self.loss0).real.log()
+                else:
+                    found = self._root_ball(bits)
+            self._start_balls[bits] = found
+        return found
+
+    def _root_ball(self, bits: int) -> Any:
+        """A ball around the root of S(exp(-y)) = L0, proved by the signs at its ends."""
+        engine, ctx = self._engine, self._ctx
+        middle = self._start(bits)
+        target = (
+            engine.field.rational(self.loss0)
+            if isinstance(self.loss0, Fraction)
+            else engine.field.constant(self.loss0)
+        )
+        acb = engine.flint.acb
+        width = (abs(middle) + ctx.ldexp(1, -bits)) * ctx.ldexp(1, 4 - bits)
+        for _ in range(12):
+            low, high = middle - width, middle + width
+            ends = []
+            for y in (low, high):
+                values = [
+                    self._s_program.ball(engine.field, acb(engine.arb(y)), order).real
+                    - target.real
+                    for order in (1, 2, 4)
+                ]
+                ends.append(values)
+            if any(bool(v > 0) for v in ends[0]) and any(bool(v < 0) for v in ends[1]):
+                return engine.arb(low).union(engine.arb(high))
+            width *= 16
+        raise _TooHard("the start is not proved")
+
+    def _solve(self, program: Program, target: Any) -> tuple[Number, Number]:
+        """(y, error) with program(exp(-y)) = target, program decreasing in y, from the right."""
+        ctx = self._ctx
+        bits = ctx.prec
+        ctx.prec = bits + 20
+        try:
+            log_target = self._log(target)
+
+            def excess(y: Number) -> Number:
+                self._tick()
+                value = program.at_exp(ctx, y)
+                if not value > 0:
+                    raise EvaluationError("a value is not positive")
+                return ctx.log(value) - log_target
+
+            high = ctx.one
+            while True:
+                try:
+                    at_high = excess(high)
+                    if at_high < 0:
+                        break
+                except EvaluationError:
+                    if high > 2**20:
+                        raise
+                high = high * 4 if high < 2**10 else high**2
+                if ctx.mag(high) > 2**14:
+                    raise EvaluationError("the value is not attained")
+            low, at_low, step = high, at_high, ctx.one
+            while at_low < 0:
+                # towards larger p, as long as the value exists and grows
+                trial = low - step
+                try:
+                    at_trial = excess(trial)
+                    if at_trial < at_low:
+                        raise EvaluationError("not monotone")
+                except EvaluationError:
+                    step /= 4
+                    if ctx.mag(step) < ctx.mag(low) - bits and ctx.mag(step) < -bits:
+                        raise
+                    continue
+                if at_trial < 0:
+                    high, at_high = trial, at_trial
+                low, at_low = trial, at_trial
+                step *= 2
+            return self._bracketed(excess, low, high, at_low, at_high, bits)
+        finally:
+            ctx.prec = bits
+
+    def _bracketed(
+        self,
+        f: Callable[[Number], Number],
+        low: Number,
+        high: Number,
+        at_low: Number,
+        at_high: Number,
+        bits: int,
+    ) -> tuple[Number, Number]:
+        """(root, half width) of a decreasing f between low and high: secant steps that are kept
+        inside, and bisection (geometric while the ends are far apart) when they do not halve."""
+        ctx = self._ctx
+        if at_low == 0:
+            return low, abs(low) * ctx.ldexp(1, -bits)
+        width = high - low
+        for count in range(20 * bits):
+            if high - low <= max(abs(low), abs(high)) * ctx.ldexp(1, -bits):
+                break
+            middle = None
+            if count % 3 < 2:
+                middle = low + (high - low) * at_low / (at_low - at_high)
+                # step a little over the root, so that both ends move
+                nudge = (high - low) * ctx.ldexp(1, -bits // 2 - 2)
+                nudge = max(nudge, max(abs(low), abs(high)) * ctx.ldexp(1, -bits - 2))
+                middle += nudge if count % 2 else -nudge
+                if not low < middle < high:
+                    middle = None
+            if middle is None:
+                geometric = low > 0 and high > 4 * low
+                middle = ctx.sqrt(low * high) if geometric else (low + high) / 2
+                if not low < middle < high:
+                    break
+            value = f(middle)
+            if value == 0:
+                return middle, abs(middle) * ctx.ldexp(1, -bits)
+            if value > 0:
+                low, at_low = middle, value
+            else:
+                high, at_high = middle, value
+        del width
+        return (low + high) / 2, (high - low) / 2
+
+    def _w(self, x: Number) -> Number:
+        """w at x by the floating engine, accurate."""
+        return self._integrand.value(x)
+
+    # H and its inverse ----------------------------------------------------------------------
+
+    def _march(self, floor: Number, exact: bool = False) -> _March:
+        """A march that serves sums from `floor` on."""
+        for march in self._marches:
+            if march.floor <= floor and (not exact or march.floor == floor):
+                if march.floor or not floor or exact:
+                    return march
+        march = _March(self, self._engine, floor * self._ctx.ldexp(1, -20))
+        self._marches.append(march)
+        self._marches.sort(key=lambda m: -m.floor)
+        return march
+
+    def _integral_to(self, x: Number) -> tuple[Number, Number]:
+        """(H(x), error)."""
+        ctx = self._ctx
+        if not x > 0:
+            return ctx.zero, ctx.zero
+        guess = max(self._w(x * k / 16) for k in (0, 1, 4, 8, 12, 15, 16)) * x
+        while True:
+            march = self._march(guess * ctx.ldexp(1, -40))
+            while march.last.x < x:
+                march.advance()
+            k = max(i for i, knot in enumerate(march.knots) if knot.x <= x)
+            knot = march.knots[k]
+            value, error = self._from_knot(march, knot, x)
+            total = knot.total + value
+            if total >= march.floor or not guess:
+                return total, knot.error + error
+            guess = total if total < guess * ctx.ldexp(1, -60) else guess * ctx.ldexp(1, -200)
+
+    def _from_knot(self, march: _March, knot: _Knot, x: Number) -> tuple[Number, Number]:
+        """(value, error) of H from a knot to x."""
+        ctx = self._ctx
+        sigma = ctx.asinh((x - knot.map.origin) / knot.map.scale)
+        if sigma <= knot.sigma:
+            return ctx.zero, abs(x - knot.x) * self._w(x)
+        return self._pieces(knot.map, knot.sigma, sigma, max(march.floor, knot.total))
+
+    def _pieces(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
+        """An integral over part of a panel, halved until it is within the tolerance."""
+        todo, value, error = [(a, b)], self._ctx.zero, self._ctx.zero
+        while todo:
+            low, high = todo.pop()
+            try:
+                part, part_error = self._engine.integral(m, low, high, max(floor, abs(value)))
+            except _TooHard:
+                middle = (low + high) / 2
+                if not low < middle < high or len(todo) > 200:
+                    raise
+                todo += [(middle, high), (low, middle)]
+                continue
+            value += part
+            error += part_error
+        return value, error
+
+    def _decrease_x(self, kt: Any) -> tuple[Number, Number]:
+        """(lower, upper) of the x with H(x) = kt; upper may be inf."""
+        ctx = self._ctx
+        target = self._constant(kt)
+        slack = target * ctx.ldexp(1, 4 - ctx.prec)
+        if self.finite_time:
+            low_time, high_time = self._extinction_times()
+            if target - slack >= high_time:
+                return ctx.inf, ctx.inf
+        march = self._march(target)
+        while march.last.total < target:
+            if march.stalled > 40 or march.last.sigma > _MAX_SIGMA:
+                # the largest x that is proved; never taken for extinction
+                return march.last.x if march.last.total + march.last.error <= target else ctx.zero, ctx.inf
+            if self.finite_time and target >= low_time and march.last.total >= low_time:
+                return march.last.x, ctx.inf
+            march.advance()
+        k = next(i for i, knot in enumerate(march.knots) if knot.total >= target)
+        if k == 0:
+            return ctx.zero, ctx.zero
+        return self._invert(march, march.knots[k - 1], march.knots[k], target, slack)
+
+    def _invert(
+        self, march: _March, a: _Knot, b: _Knot, target: Number, slack: Number
+    ) -> tuple[Number, Number]:
+        """Newton in sigma between two knots, then the margins and their proof."""
+        ctx, engine = self._ctx, self._engine
+        m = a.map
+        floor = max(march.floor, a.total)
+        top = ctx.asinh((b.x - m.origin) / m.scale)
+        low, high = a.sigma, top
+        need = target - a.total
+        have = b.total - a.total
+        sigma, value, density = a.sigma, ctx.zero, a.density
+        guess = a.sigma + (top - a.sigma) * need / have if have else top
+        if density > 0 and need / density < (top - a.sigma) / 16:
+            guess = a.sigma + need / density
+        for _ in range(80):
+            self._tick()
+            guess = min(max(guess, low), high)
+            if guess in (low, high) and high > low:
+                guess = (low + high) / 2
+            value += self._pieces(m, sigma, guess, floor)[0] if guess > sigma else -self._pieces(
+                m, guess, sigma, floor
+            )[0]
+            sigma = guess
+            miss = need - value
+            if miss >= 0:
+                low = max(low, sigma)
+            else:
+                high = min(high, sigma)
+            density = engine.density(m, sigma)
+            if abs(miss) <= self._tolerance * max(need, floor) or high <= low:
+                break
+            guess = sigma + miss / density if density > 0 else (low + high) / 2
+            if not low < guess < high:
+                guess = (low + high) / 2
+        value, error = self._pieces(m, a.sigma, sigma, floor)
+        error += a.error + slack
+        miss = abs(need - value)
+        margin = (miss + 2 * error) / density if density > 0 else ctx.inf
+        lower, upper = ctx.zero, ctx.inf
+        for _ in range(6):
+            low, high = sigma - margin, sigma + margin
+            if low >= a.sigma:
+                at_low, spread = self._pieces(m, a.sigma, low, floor)
+                if at_low + spread + a.total + a.error + slack <= target:
+                    lower = m.x(ctx, low) * (1 - ctx.ldexp(1, 8 - ctx.prec))
+                    break
+            elif a.total + a.error + slack <= target:
+                lower = a.x
+                break
+            margin *= 4
+        for _ in range(6):
+            high = sigma + margin
+            if not ctx.isfinite(high) or high - sigma > (top - a.sigma):
+                break
+            at_high, spread = self._pieces(m, a.sigma, high, floor)
+            if at_high - spread + a.total - a.error - slack >= target:
+                upper = m.x(ctx, high) * (1 + ctx.ldexp(1, 8 - ctx.prec))
+                break
+            margin *= 4
+        return lower, upper
+
+    def _extinction_times(self) -> tuple[Number, Number]:
+        """(lower, upper) bounds of H(inf), which is known to be finite."""
+        if self._extinction is not None:
+            return self._extinction
+        ctx = self._ctx
+        march = self._march(ctx.zero, exact=True)
+        indices: list[Number] = []
+        while True:
+            march.advance()
+            last, before = march.last, march.knots[-2]
+            if last.map is not before.map or not last.sigma > before.sigma > 0:
+                continue
+            if not last.density > 0:
+                tail = ctx.zero
+            else:
+                # dH/dsigma ~ sigma^-k, with k growing: what remains is density sigma / (k - 1)
+                k = ctx.log(before.density / last.density) / ctx.log(last.sigma / before.sigma)
+                indices.append(k)
+                if len(indices) < 3 or min(indices[-3:]) <= ctx.mpf(5) / 4:
+                    tail = ctx.inf
+                else:
+                    tail = 4 * last.density * last.sigma / (min(indices[-3:]) - 1)
+            if tail <= last.total * self._tolerance * 4:
+                break
+            if last.sigma > _MAX_SIGMA:
+                raise LimitReached("the extinction time converges too slowly to be computed")
+        self._extinction = (
+            (last.total - last.error) * (1 - ctx.ldexp(1, 4 - ctx.prec)),
+            (last.total + last.error + tail) * (1 + ctx.ldexp(1, 4 - ctx.prec)),
+        )
+        return self._extinction
+
+    # answers ----------------------------------------------------------------------------------
+
+    def _q(self, x: Number, side: int) -> Number:
+        """log(L0 / S(p)) at x, moved to one side (-1 down, 1 up)."""
+        ctx = self._ctx
+        if self._plain or not ctx.isfinite(x) or not x:
+            return x
+        bits = ctx.prec
+        previous = None
+        extra = max(0, -ctx.mag(x)) + 20
+        while True:
+            ctx.prec = bits + extra
+            try:
+                s = self._s_program.at_exp(ctx, self._start(ctx.prec) + x)
+                value = ctx.log(self._constant(self.loss0)) - ctx.log(s)
+            finally:
+                ctx.prec = bits
+            if previous is not None and abs(value - previous) <= abs(value) * ctx.ldexp(1, 20 - bits):
+                break
+            if extra > MAX_PRECISION:
+                raise EvaluationError("log(L0/V) cancels")
+            previous, extra = value, 2 * extra + 40
+        return value + side * abs(value) * ctx.ldexp(1, 21 - bits)
+
+    def _time(self, kt: Any, name: str = "kappa t") -> Any:
+        kt = exact_number(kt, name)
+        if self._constant(kt) < 0:
+            raise InputError(f"{name} is {kt}; it must not be negative")
+        return kt
+
+    def _tight(self, ends: tuple[Number, Number]) -> bool:
+        """Absolute 1e-15 on q, or relative 10^-digits."""
+        ctx = self._ctx
+        low, high = ends
+        if low == high:
+            return True
+        if not ctx.isfinite(high):
+            return low > 2**60
+        width = high - low
+        return bool(width <= ctx.mpf(10) ** -16 or width <= high * ctx.mpf(10) ** -self.digits) and bool(
+            width <= high * ctx.mpf(10) ** -12
+        )
+
+    def _x(self, kt: Any) -> tuple[Number, Number]:
+        if not self._constant(kt):
+            return self._ctx.zero, self._ctx.zero
+        found = self._call(lambda: self._decrease_x(kt), self._tight)
+        return found[0], found[1]
+
+    @property
+    def method(self) -> str:
+        """How the numbers are obtained, as a sentence."""
+        if self._engine.certified:
+            return "ball arithmetic (python-flint): certified"
+        digits = int(self._ctx.prec / 3.33)
+        return f"adaptive quadrature at {digits} digits, rounded outward (not a proof)"
+
+    def decrease(self, kt: Any) -> Enclosure:
+        """q = log(L0 / V) at kappa t."""
+        kt = self._time(kt)
+        with self._lock:
+            low, high = self._x(kt)
+            return Enclosure(
+                self._call(lambda: self._q(low, -1)),
+                self._call(lambda: self._q(high, 1)),
+                self._engine.certified,
+            )
+
+    def log_decrease(self, kt: Any) -> float:
+        """Lower bound on q = log(L0 / V), rounded down; inf if the loss is certainly extinct."""
+        lower = self.decrease(kt).lower
+        return math.inf if lower == self._ctx.inf else _round_down(lower)
+
+    def loss(self, kt: Any) -> float:
+        """Upper bound on V, rounded up; 0 only if kt is above a bound on the extinction time."""
+        kt = self._time(kt)
+        with self._lock:
+            ctx = self._ctx
+            if not self._constant(kt):
+                return self._up(self.loss0)
+            q = self.decrease(kt).lower
+            if q == ctx.inf:
+                return 0.0
+            if q > 10**6:
+                return math.ulp(0.0)
+            value = self._constant(self.loss0) * ctx.exp(-q) * (1 + ctx.ldexp(1, 10 - ctx.prec))
+            return min(_round_up(value), self._up(self.loss0))
+
+    def _up(self, value: Any) -> float:
+        """The smallest float that is at least an exact positive number."""
+        ctx = self._ctx
+        if isinstance(value, Fraction):
+            bits = ctx.prec
+            ctx.prec = 1200
+            try:
+                number = ctx.mpf(value.numerator) / value.denominator
+                result = _round_up(number)
+            finally:
+                ctx.prec = bits
+            if Fraction(result) < value if math.isfinite(result) else False:
+                result = math.nextafter(result, math.inf)
+            return result
+        return _round_up(self._constant(value) * (1 + ctx.ldexp(1, 4 - ctx.prec)))
+
+    def psi(self, kt: Any) -> float:
+        """Upper bound on psi(V), rounded up; 0 only if the loss is certainly extinct."""
+        kt = self._time(kt)
+        with self._lock:
+            low, _ = self._x(kt)
+            return self._call(lambda: self._psi_at(low))
+
+    def _psi_at(self, x: Number) -> float:
+        ctx = self._ctx
+        if x == ctx.inf:
+            return 0.0
+        if self._engine.certified:
+            ball = self._engine.ball(self._p_program, x)[0]
+            return _round_up(self._engine.bounds(ball)[1])
+        value = self._integrand.value(x, self._p_program)
+        return _round_up(value * (1 + ctx.ldexp(1, 8 - ctx.prec)))
+
+    @property
+    def psi0(self) -> float:
+        """psi(L0), rounded up."""
+        return self._call(lambda: self._psi_at(self._ctx.zero))
+
+    def extinction(self) -> float:
+        """Upper bound on kappa T with V(T) = 0, rounded up; inf unless `finite_time` is True."""
+        if not self.finite_time:
+            return math.inf
+        return self._call(lambda: _round_up(self._extinction_times()[1]))
+
+    def time_to_loss(self, v: Any) -> float:
+        """Upper bound on kappa t with V(t) = v, rounded up; 0 for v >= L0."""
+        v = exact_number(v, "the loss")
+        if self._constant(v) < 0:
+            raise InputError(f"the loss is {v}; it must not be negative")
+        if not self._constant(v):
+            return self.extinction()
+        return self._call(lambda: self._time_to(self._s_program, v, self.loss0))
+
+    def stopping(self, eps: Any) -> float:
+        """Upper bound on kappa t* with psi(V(t*)) = eps, rounded up; 0 for eps >= psi(L0)."""
+        eps = exact_number(eps, "the noise level")
+        if self._constant(eps) < 0:
+            raise InputError(f"the noise level is {eps}; it must not be negative")
+        if not self._constant(eps):
+            return self.extinction()
+        return self._call(lambda: self._time_to(self._p_program, eps, None))
+
+    def _time_to(self, program: Program, target: Any, start: Any) -> float:
+        ctx = self._ctx
+        at_start = (
+            self._constant(start) if start is not None else self._integrand.value(ctx.zero, program)
+        )
+        if self._constant(target) >= at_start * (1 - ctx.ldexp(1, 8 - ctx.prec)):
+            exactly = self._constant(target) >= at_start * (1 + ctx.ldexp(1, 8 - ctx.prec))
+            if exactly or (isinstance(start, Fraction) and target >= start):
+                return 0.0
+        if self._plain and program is self._s_program:
+            bits = ctx.prec
+            ctx.prec = bits + 40
+            x = self._start_difference(target)
+            ctx.prec = bits
+        else:
+            y, error = self._solve_right(program, target)
+            x = y - self._start(ctx.prec + 40) + 4 * error
+        if not x > 0:
+            return 0.0
+        x *= 1 + ctx.ldexp(1, 8 - ctx.prec)
+        value, error = self._integral_to(x)
+        upper = (value + error) * (1 + ctx.ldexp(1, 8 - ctx.prec))
+        if self.finite_time:
+            upper = min(upper, self._extinction_times()[1])
+        return _round_up(upper)
+
+    def _start_difference(self, target: Any) -> Number:
+        """log(L0 / v) for exact L0 and v."""
+        if isinstance(target, Fraction) and isinstance(self.loss0, Fraction):
+            return self._log(self.loss0 / target)
+        return self._log(self.loss0) - self._log(target)
+
+    def _solve_right(self, program: Program, target: Any) -> tuple[Number, Number]:
+        """(y, error) with program(exp(-y)) = target and y >= y0."""
+        ctx = self._ctx
+        bits = ctx.prec
+        ctx.prec = bits + 40
+        try:
+            y0 = self._start(ctx.prec)
+            log_target = self._log(target)
+
+            def excess(x: Number) -> Number:
+                self._tick()
+                return ctx.log(program.at_exp(ctx, y0 + x)) - log_target
+
+            low, at_low = ctx.zero, excess(ctx.zero)
+            if at_low <= 0:
+                return y0, ctx.zero
+            high = ctx.one
+            while True:
+                at_high = excess(high)
+                if at_high < 0:
+                    break
+                low, at_low = high, at_high
+                high = high * 4 if high < 2**10 else high**2
+                if ctx.mag(high) > 2**14:
+                    raise EvaluationError("the value is not attained")
+            x, error = self._bracketed(excess, low, high, at_low, at_high, bits)
+            return y0 + x, error
+        finally:
+            ctx.prec = bits
