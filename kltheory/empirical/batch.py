@@ -1,0 +1,317 @@
+"""Gradient descent with a fixed step on many reduced runs, as one array program.
+
+Rows hold runs; a run that is done leaves its row to the next one in the queue.  The loss of every
+iterate is kept.  A run's numbers do not depend on which other runs share the arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kltheory.empirical.image import image
+from kltheory.empirical.network import TwoLayerNetwork
+from kltheory.empirical.reduced import Reduced
+from kltheory.empirical.rows import Rows
+from kltheory.loss_functions import RadialLoss
+
+__all__ = ["Job", "Outcome", "Progress", "Watched", "run_batch"]
+
+Array = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all) over the whole batch."""
+
+_CHUNK = 256
+_ROW_ENTRIES = 2**18
+_FAILURE_EVERY = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run to do."""
+
+    index: int
+    """Its place in the answer."""
+    system: Callable[[], Reduced]
+    """Makes the reduced system, when its turn comes."""
+    step: float
+    """η."""
+    watch: tuple[int, ...] = ()
+    """Steps at which the caller wants to see the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The network at one step."""
+
+    step: int
+    """Which step."""
+    network: TwoLayerNetwork
+    """The network there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job gave."""
+
+    squares: Array
+    """‖r‖² at every step, 0 to the last."""
+    losses: Array
+    """The loss at every step."""
+    recorded: NDArray[np.intp]
+    """The steps at which the drift was evaluated: every so many, and the last."""
+    drift: Array
+    """‖θ - θ0‖ there."""
+    watched: tuple[Watched, ...]
+    """The networks that were asked for."""
+    network: TwoLayerNetwork
+    """The network at the end."""
+    status: str
+    """One of `trajectory.STATUS`."""
+    bound: float
+    """With status "failure": a lower bound on the loss for ever."""
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    job: Job
+    reduced: Reduced
+    start: int
+    """The global step at which this run is at its step 0."""
+    squares: list[Array] = field(default_factory=list)
+    losses: list[Array] = field(default_factory=list)
+    drift: list[Array] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
+
+
+def capacity(q: int, k: int, jobs: int) -> int:
+    """Return how many rows are worked on together: what fits the cache, at most 64."""
+    return int(max(1, min(64, jobs, _ROW_ENTRIES // (q * k))))
+
+
+def run_batch(
+    jobs: list[Job],
+    *,
+    steps: int,
+    tol: float,
+    every: int,
+    fast: bool,
+    stop_failed: bool,
+    interrupted: Callable[[], bool],
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, Outcome]]:
+    """Run jobs of one shape, loss, activation and mode; yield (index, outcome) as they finish.
+
+    Once `interrupted()` is true the runs under way are yielded as they stand; those that did not
+    start are left out.
+    """
+    engine = _Engine(jobs, steps, tol, every, fast, stop_failed, interrupted, progress)
+    yield from engine.run()
+
+
+class _Engine:
+    """The loop of `run_batch`."""
+
+    def __init__(
+        self,
+        jobs: list[Job],
+        steps: int,
+        tol: float,
+        every: int,
+        fast: bool,
+        stop_failed: bool,
+        interrupted: Callable[[], bool],
+        progress: Progress | None,
+    ) -> None:
+        self.queue = list(reversed(jobs))
+        self.total = steps * len(jobs)
+        self.steps, self.tol, self.every = steps, tol, every
+        self.progress, self.interrupted = progress, interrupted
+        first = jobs[0].system()
+        self.waiting: Reduced | None = first
+        problem, network = first.problem, first.network
+        q, k = first.inner.shape
+        self.rows = Rows(capacity(q, k, len(jobs)), first, problem.loss, network.activation, fast)
+        self.box = image(network.activation) if first.train == "hidden" else None
+        self.stop_failed = (
+            stop_failed
+            and tol > 0
+            and self.box is not None
+            and isinstance(problem.loss, RadialLoss)
+        )
+        self.running: list[_Running] = []
+        size = self.rows.y.shape[0]
+        self.squares = np.empty((_CHUNK, size))
+        self.losses = self.squares if self.rows.mse else np.empty((_CHUNK, size))
+        self.drift = np.empty((_CHUNK, size))
+        self.clock = 0
+        self.next_event = 0
+        self.phases: set[int] = set()
+        self.finished_steps = 0
+        self.done: list[tuple[int, Outcome]] = []
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def run(self) -> Iterator[tuple[int, Outcome]]:
+        """Run the queue to its end."""
+        with np.errstate(all="ignore"):
+            while len(self.running) < self.rows.y.shape[0] and self.queue:
+                self._start(len(self.running), 0)
+            self._settle(0)
+            while self.running and not self.interrupted():
+                self._chunk()
+                yield from self._hand_over()
+                if self.progress is not None:
+                    under_way = sum(self.clock - run.start for run in self.running)
+                    self.progress(self.finished_steps + under_way, self.total)
+            for row in reversed(range(len(self.running))):
+                self._stop(row, self.clock % _CHUNK, "interrupted")
+            yield from self._hand_over()
+
+    def _hand_over(self) -> list[tuple[int, Outcome]]:
+        done, self.done = self.done, []
+        return done
+
+    def _chunk(self) -> None:
+        """Advance all rows to the end of the chunk of buffers."""
+        rows = self.rows
+        limit = 2.0 * self.tol if rows.mse else self.tol
+        while self.running:
+            j = self.clock % _CHUNK
+            active = len(self.running)
+            rows.pull(active, self.squares[j, :active])
+            for a, b in rows.sort_levels(active):
+                self._exchange(a, b, j)
+            rows.push(active)
+            if j == _CHUNK - 1:
+                for row in range(active):
+                    self._collect(row, j)
+                j = -1
+            j += 1
+            self.clock += 1
+            self._evaluate(slice(0, active), j)
+            if self.stop_failed and self.clock % _FAILURE_EVERY == 0:
+                self._stop_failed(j)
+            now = self.losses[j, : len(self.running)]
+            if self.clock >= self.next_event or not (now.min(initial=np.inf) >= limit):
+                self._settle(j)
+            if j == _CHUNK - 1:
+                return
+
+    def _evaluate(self, rows: slice, j: int) -> None:
+        r = self.rows.residuals(rows)
+        squares = self.squares[j, rows]
+        np.vecdot(r, r, out=squares)
+        if not self.rows.mse:
+            self.losses[j, rows] = self.rows.values(squares, rows)
+        if self.clock % self.every in self.phases:
+            self.drift[j, rows] = self.rows.drift(rows)
+
+    def _settle(self, j: int) -> None:
+        """Stop what is done, start what waits, show what is watched; then say when to come back."""
+        row = 0
+        while row < len(self.running):
+            run = self.running[row]
+            step = self.clock - run.start
+            value = self.losses[j, row]
+            limit = 2.0 * self.tol if self.rows.mse else self.tol
+            if not np.isfinite(value):
+                self._stop(row, j, "diverged")
+            elif value < limit:
+                self._stop(row, j, "tolerance")
+            elif step >= self.steps:
+                self._stop(row, j, "budget")
+            else:
+                if step in run.job.watch:
+                    run.watched.append(Watched(step, self._network(row)))
+                row += 1
+        self.next_event = min((self._next_event(run) for run in self.running), default=0)
+
+    def _next_event(self, run: _Running) -> int:
+        step = self.clock - run.start
+        return run.start + min([self.steps, *(w for w in run.job.watch if w > step)])
+
+    # -- rows --------------------------------------------------------------------------------
+
+    def _start(self, row: int, j: int) -> None:
+        job = self.queue.pop()
+        reduced, self.waiting = (self.waiting or job.system()), None
+        self.rows.load(row, reduced, job.step)
+        run = _Running(job, reduced, self.clock)
+        if row < len(self.running):
+            self.running[row] = run
+        else:
+            self.running.append(run)
+        self._rephase()
+        self._evaluate(slice(row, row + 1), j)
+        self.next_event = self.clock
+
+    def _rephase(self) -> None:
+        """Note at which clocks, modulo `every`, some run is to be recorded."""
+        self.phases = {run.start % self.every for run in self.running}
+
+    def _exchange(self, a: int, b: int, j: int) -> None:
+        """Exchange two runs; the arrays of `rows` are exchanged by the caller."""
+        self.running[a], self.running[b] = self.running[b], self.running[a]
+        for buffer in {id(x): x for x in (self.squares, self.losses, self.drift)}.values():
+            buffer[: j + 1, [a, b]] = buffer[: j + 1, [b, a]]
+
+    def _network(self, row: int) -> TwoLayerNetwork:
+        reduced = self.running[row].reduced
+        inner = self.rows.inner[row].copy() if self.rows.both else None
+        return reduced.trained(reduced.z0 + self.rows.dz(row), inner)
+
+    def _collect(self, row: int, j: int) -> None:
+        """Move the buffered values of a row, up to place j, to its run."""
+        run = self.running[row]
+        begin = self.clock - j
+        first = max(0, run.start - begin)
+        run.squares.append(self.squares[first : j + 1, row].copy())
+        if not self.rows.mse:
+            run.losses.append(self.losses[first : j + 1, row].copy())
+        due = first + (run.start - begin - first) % self.every
+        run.drift.append(self.drift[due : j + 1 : self.every, row].copy())
+
+    def _stop(self, row: int, j: int, status: str, bound: float = 0.0) -> None:
+        """Finish the run in a row, and give the row to the next one."""
+        run = self.running[row]
+        self._collect(row, j)
+        squares = np.concatenate(run.squares)
+        drift = np.concatenate(run.drift)
+        recorded = np.arange(0, squares.size, self.every)
+        if recorded[-1] != squares.size - 1:
+            recorded = np.append(recorded, squares.size - 1)
+            drift = np.append(drift, self.rows.drift(slice(row, row + 1)))
+        outcome = Outcome(
+            squares,
+            0.5 * squares if self.rows.mse else np.concatenate(run.losses),
+            recorded,
+            drift,
+            tuple(run.watched),
+            self._network(row),
+            status,
+            bound,
+        )
+        self.done.append((run.job.index, outcome))
+        self.finished_steps += self.steps
+        if self.queue and status != "interrupted":
+            self._start(row, j)
+            return
+        last = len(self.running) - 1
+        self.rows.swap(row, last)
+        self._exchange(row, last, j)
+        self.running.pop()
+        self._rephase()
+
+    def _stop_failed(self, j: int) -> None:
+        """Stop the runs whose loss is proved to stay above the tolerance."""
+        assert self.box is not None
+        loss = self.rows.loss
+        assert isinstance(loss, RadialLoss)
+        active = slice(0, len(self.running))
+        bounds = loss.profile(self.rows.distances(active, self.box, self.squares[j, active]))
+        for row in reversed(np.flatnonzero(bounds >= 1.001 * self.tol)):
+            self._stop(int(row), j, "failure", float(bounds[row]))

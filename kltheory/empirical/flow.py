@@ -1,0 +1,282 @@
+"""Gradient flow θ' = -∇L(y(θ)) with error control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kltheory.empirical.forms import Form, make_form
+from kltheory.empirical.interrupt import deferred_interrupt
+from kltheory.empirical.mirror import MirrorForm
+from kltheory.empirical.network import TwoLayerNetwork, check_train
+from kltheory.empirical.reduced import has_reduction, reduce
+from kltheory.empirical.trajectory import Accuracy, Trajectory
+from kltheory.errors import InputError
+from kltheory.problem import Problem
+
+__all__ = ["FLOW_FORMS", "flow"]
+
+Array = NDArray[np.float64]
+
+FLOW_FORMS = ("auto", "mirror", "observation", "signal", "full")
+"""The variables of the computation; "mirror" is the flow in m variables (V fixed, F = A)."""
+
+_QUICK_INVERSE = ("sigmoid", "softplus", "sin", "arctan")
+_ROOT_STEPS = 60
+
+
+@overload
+def flow(
+    problem: Problem, network: TwoLayerNetwork, train: str = ..., *, times: ArrayLike,
+    tol: float = ..., rtol: float = ..., atol: float = ..., form: str = ...,
+    sigma_min: bool = ..., max_evaluations: int = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> Trajectory: ...  # fmt: skip
+@overload
+def flow(
+    problem: Sequence[Problem], network: Sequence[TwoLayerNetwork], train: str = ..., *,
+    times: ArrayLike, tol: float = ..., rtol: float = ..., atol: float = ..., form: str = ...,
+    sigma_min: bool = ..., max_evaluations: int = ...,
+    progress: Callable[[int, int], None] | None = ...,
+) -> list[Trajectory]: ...  # fmt: skip
+def flow(
+    problem: Problem | Sequence[Problem],
+    network: TwoLayerNetwork | Sequence[TwoLayerNetwork],
+    train: str = "hidden",
+    *,
+    times: ArrayLike,
+    tol: float = 0.0,
+    rtol: float = 1e-10,
+    atol: float = 1e-12,
+    form: str = "auto",
+    sigma_min: bool = False,
+    max_evaluations: int = 1_000_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trajectory | list[Trajectory]:
+    """Follow the gradient flow and return it at the given times (and where the loss reaches tol).
+
+    V fixed, F = A and a φ with a quick Z⁻¹: the m-dimensional flow, by LSODA with its m × m
+    Jacobian.  Otherwise z, and Q V if V is trained, by DOP853; for a nonlinear F: z and V.
+    `rtol` and `atol` control the error of each step in those variables; `accuracy` of the result
+    repeats them, and with both layers trained says how well the conserved quantities were kept.
+    With `sigma_min`, σ_min(J_g) is evaluated at every time.  Ctrl-C keeps what was computed.
+
+    >>> import numpy as np
+    >>> net = TwoLayerNetwork.draw(n=2, k=50, d=4, seed=0)
+    >>> run = flow(Problem(np.array([[0.6, 0.8]]), [0.3]), net, times=[0.0, 10.0, 20.0])
+    >>> run.t.tolist(), bool(run.loss[2] < run.loss[1] < run.loss[0])
+    ([0.0, 10.0, 20.0], True)
+    """
+    check_train(train)
+    single = isinstance(problem, Problem)
+    problems = [problem] if isinstance(problem, Problem) else list(problem)
+    networks = [network] if isinstance(network, TwoLayerNetwork) else list(network)
+    if len(problems) != len(networks) or not problems:
+        raise InputError(
+            f"got {len(problems)} problems and {len(networks)} networks: give as many of each."
+        )
+    grid = _times(times)
+    if form not in FLOW_FORMS:
+        raise InputError(f"form: got {form!r}; allowed are {', '.join(FLOW_FORMS)}.")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not (np.isfinite(value) and value > 0):
+            raise InputError(f"{name}: got {value!r}; it must be a positive number.")
+    runs = []
+    with deferred_interrupt() as interrupted:
+        for p, net in zip(problems, networks, strict=True):
+            p.require_size(net.n)
+            integration = _Integration(_flow_form(form, p, net, train), train, rtol, atol, tol)
+            integration.run(grid, max_evaluations, interrupted, progress)
+            runs.append(integration.trajectory(sigma_min))
+    return runs[0] if single else runs
+
+
+def _times(times: ArrayLike) -> Array:
+    grid = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    if grid.ndim != 1 or grid.size == 0 or not np.isfinite(grid).all():
+        raise InputError("times: give a list of finite numbers.")
+    if grid[0] < 0 or (np.diff(grid) <= 0).any():
+        raise InputError("times: give them in increasing order, from 0 on.")
+    return grid
+
+
+def _flow_form(label: str, problem: Problem, network: TwoLayerNetwork, train: str) -> Form:
+    reducible = has_reduction(problem, train)
+    mirrored = train == "hidden" and reducible
+    if label == "mirror" and not mirrored:
+        raise InputError("form 'mirror' needs train='hidden' and a linear F; use 'auto'.")
+    if label == "auto" and mirrored and network.activation.name in _QUICK_INVERSE:
+        moving = bool((network.activation.dphi(network.z) != 0.0).all())
+        label = "mirror" if moving and problem.m < network.k else label
+    if label == "mirror":
+        return MirrorForm(reduce(problem, network, train))
+    if label == "auto":
+        label = "observation" if reducible else "signal"
+    if label == "observation" and not reducible:
+        raise InputError("form 'observation' needs a linear F; use 'signal' or 'auto'.")
+    return make_form(label, problem, network, train)
+
+
+class _Integration:
+    """One run of an integrator, with what it passed through."""
+
+    def __init__(self, form: Form, train: str, rtol: float, atol: float, tol: float) -> None:
+        self.form, self.train, self.tol = form, train, tol
+        self.rtol, self.atol = rtol, atol
+        self.problem = form.problem
+        self.evaluations = 0
+        self.times: list[float] = []
+        self.states: list[Array] = []
+        self.status, self.method = "budget", ""
+        self.reached = 0.0
+
+    def field(self, t: float, state: Array) -> Array:
+        self.evaluations += 1
+        return -self.form.velocity(state, self.form.observe(state))
+
+    def loss(self, state: Array) -> float:
+        return float(self.problem.loss_value(self.form.observe(state)))
+
+    def keep(self, t: float, state: Array) -> None:
+        self.times.append(t)
+        self.states.append(np.array(state))
+
+    def _solver(self, end: float) -> Any:
+        from scipy.integrate import DOP853, LSODA
+
+        start = self.form.start.copy()
+        if isinstance(self.form, MirrorForm):
+            self.method = "LSODA, mirror form"
+            form, jac = self.form, None
+            if self.problem.loss.name == "mse":
+
+                def jac(t: float, state: Array) -> Array:
+                    return -form.hessian(state)
+
+            return LSODA(self.field, 0.0, start, end, rtol=self.rtol, atol=self.atol, jac=jac)
+        self.method = f"DOP853, {self.form.label} form"
+        return DOP853(self.field, 0.0, start, end, rtol=self.rtol, atol=self.atol)
+
+    def run(
+        self,
+        grid: Array,
+        budget: int,
+        interrupted: Callable[[], bool],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        start = self.form.start
+        pending = list(grid[::-1])
+        if pending[-1] == 0.0:
+            self.keep(pending.pop(), start)
+        if self.loss(start) < self.tol:
+            self._finish("tolerance", 0.0, start)
+            return
+        if not pending:
+            return
+        solver = self._solver(float(grid[-1]))
+        while solver.status == "running":
+            solver.step()
+            if solver.status == "failed" or not np.isfinite(solver.y).all():
+                self._finish("diverged", self.reached, self.states[-1] if self.states else start)
+                return
+            between = solver.dense_output()
+            end, hit = float(solver.t), None
+            if self.tol > 0 and self.loss(solver.y) < self.tol:
+                hit = self._crossing(between, float(solver.t_old), end)
+                end = hit
+            while pending and pending[-1] <= end:
+                t = float(pending.pop())
+                self.keep(t, between(t))
+            self.reached = end
+            if hit is not None:
+                self._finish("tolerance", hit, between(hit))
+                return
+            if interrupted() or self.evaluations > budget:
+                status = "interrupted" if interrupted() else "budget"
+                self._finish(status, end, np.array(solver.y))
+                return
+            if progress is not None:
+                progress(int(1000 * end / grid[-1]), 1000)
+
+    def _crossing(self, between: Any, low: float, high: float) -> float:
+        """Return the first time at which the loss is below the tolerance, by bisection."""
+        for _ in range(_ROOT_STEPS):
+            middle = 0.5 * (low + high)
+            if self.loss(between(middle)) < self.tol:
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _finish(self, status: str, t: float, state: Array) -> None:
+        self.status = status
+        if not self.times or self.times[-1] < t:
+            self.keep(t, state)
+
+    def trajectory(self, sigma_min: bool) -> Trajectory:
+        form, problem = self.form, self.problem
+        y = [form.observe(state) for state in self.states]
+        loss = np.array([float(problem.loss_value(v)) for v in y])
+        residual = np.array([float(np.linalg.norm(v - problem.observation)) for v in y])
+        drift = np.array([form.drift(state) for state in self.states])
+        errors, sigmas, watched = None, None, np.arange(0)
+        if problem.signal is not None or sigma_min:
+            networks = [form.network_at(state) for state in self.states]
+            watched = np.arange(len(networks))
+            if problem.signal is not None:
+                errors = np.array(
+                    [np.linalg.norm(net.forward() - problem.signal) for net in networks]
+                )
+            if sigma_min:
+                sigmas = np.array([net.sigma_min(self.train) for net in networks])
+        t = np.array(self.times)
+        return Trajectory(
+            t=t,
+            loss=loss,
+            residual=residual,
+            drift=drift,
+            losses=loss,
+            watched=watched.astype(np.intp),
+            signal_error=errors,
+            sigma_min=sigmas,
+            network=form.network_at(self.states[-1]),
+            train=self.train,
+            method="flow",
+            form=form.label,
+            step=None,
+            steps=self.evaluations,
+            converged=self.status == "tolerance",
+            status=self.status,
+            reason=self._reason(float(t[-1]), float(loss[-1])),
+            accuracy=Accuracy(self.method, self.rtol, self.atol, self._conservation()),
+        )
+
+    def _reason(self, t: float, loss: float) -> str:
+        if self.status == "tolerance":
+            return f"the loss reached {self.tol:g} at t = {t:.6g}"
+        if self.status == "diverged":
+            return f"the integrator failed after t = {t:.6g}"
+        if self.status == "interrupted":
+            return f"interrupted at t = {t:.6g}, at loss {loss:.3g}"
+        return f"followed to t = {t:.6g}, at loss {loss:.3g}"
+
+    def _conservation(self) -> float | None:
+        """Return the largest change of ‖V_i‖² - G(z_i)/ω relative to 1 + its size at the start."""
+        if self.train != "both":
+            return None
+        nets = [self.form.network_at(state) for state in (self.form.start, self.states[-1])]
+        first, last = (conserved(net) for net in nets)
+        return float((np.abs(last - first) / (1.0 + np.abs(first))).max())
+
+
+def conserved(network: TwoLayerNetwork) -> Array:
+    """Return ‖V_i‖² - G(z_i)/ω for every neuron, G' = 2φ/φ': constant along the flow.
+
+    Holds for any F and any loss when both layers are trained, since ‖V_i‖² has the derivative
+    -(2/√k) φ(z_i) V_iᵀq and z_i the derivative -(ω/√k) φ'(z_i) V_iᵀq.
+    """
+    G = network.activation.branches.G(network.z)
+    return np.asarray(np.square(network.columns.norms()) - G / network.omega)

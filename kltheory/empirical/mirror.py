@@ -1,0 +1,159 @@
+"""The flow of the hidden layer as a convex flow in as many variables as observations.
+
+V fixed, F = A, N = A V/√k and Z' = 1/φ': along θ' = -∇L the quantity Z(z) moves within Im Nᵀ,
+
+    Z(z(t)) = Z(z0) - ω Nᵀ S(t),   S' = ∇L(y(S)),   y(S) = N φ(Z⁻¹(Z(z0) - ω Nᵀ S)),
+
+and ∂y/∂S = -ω N diag(φ'²) Nᵀ =: -H(S).  For the square loss S' = -∇Φ(S) with Φ convex, Hessian H.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kltheory.empirical.network import TwoLayerNetwork
+from kltheory.empirical.reduced import Reduced, reduce
+from kltheory.errors import InputError
+from kltheory.loss_functions import RadialLoss
+from kltheory.problem import Problem
+
+__all__ = ["Limit", "MirrorForm", "newton_limit"]
+
+Array = NDArray[np.float64]
+
+
+class MirrorForm:
+    """The flow in the m variables S."""
+
+    label = "mirror"
+
+    def __init__(self, reduced: Reduced) -> None:
+        """Evaluate Z at the start."""
+        self.reduced, self.problem, self.network = reduced, reduced.problem, reduced.network
+        outer = reduced.outer
+        self.matrix = reduced.inner if outer is None else outer @ reduced.inner
+        self.activation = self.network.activation
+        self.moving = self.activation.dphi(reduced.z0) != 0.0
+        if not self.moving.all():
+            raise InputError("φ' vanishes at a neuron: it never moves; use form='observation'.")
+        self.Z0 = self.activation.branches.Z(reduced.z0)
+        self.start = np.zeros(self.problem.m)
+
+    def z(self, state: Array) -> Array:
+        """Return z at S."""
+        zeta = self.Z0 - self.network.omega * (state @ self.matrix)
+        return np.asarray(self.activation.branches.Z_inverse(zeta, self.reduced.z0))
+
+    def observe(self, state: Array) -> Array:
+        """Return y(S)."""
+        return np.asarray(self.matrix @ self.activation.phi(self.z(state)))
+
+    def velocity(self, state: Array, y: Array) -> Array:
+        """Return -∇L(y)."""
+        return -self.problem.loss_gradient(y)
+
+    def hessian(self, state: Array) -> Array:
+        """Return H(S) = ω N diag(φ'²) Nᵀ = -∂y/∂S, positive semidefinite."""
+        slope = self.activation.dphi(self.z(state))
+        half = self.matrix * slope
+        return np.asarray(self.network.omega * (half @ half.T))
+
+    def drift(self, state: Array) -> float:
+        """Return ‖θ - θ0‖."""
+        return float(np.linalg.norm(self.z(state) - self.reduced.z0) / np.sqrt(self.network.omega))
+
+    def network_at(self, state: Array) -> TwoLayerNetwork:
+        """Return the full network at S."""
+        return self.reduced.trained(self.z(state))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Limit:
+    """Where the flow of the hidden layer goes as t → ∞."""
+
+    reachable: bool | None
+    """Whether the loss goes to 0; None if rounding does not tell."""
+    loss: float
+    """With reachable=True, the loss that Newton's method came down to; otherwise a lower bound on
+    the loss at all times (0 if undecided)."""
+    drift: float
+    """‖θ(∞) - θ(0)‖; infinite where it is not reachable."""
+    state: Array
+    """S at the end of the iteration."""
+    network: TwoLayerNetwork | None
+    """The network in the limit, where there is one."""
+    iterations: int
+    """Newton steps taken."""
+
+
+def newton_limit(
+    problem: Problem, network: TwoLayerNetwork, *, tol: float = 1e-24, steps: int = 200
+) -> Limit:
+    """Return the limit t → ∞ of the flow of the hidden layer, F = A, without following it.
+
+    The limit does not depend on the loss among radial ones; it minimises the convex Φ with
+    ∇Φ(S) = y - N φ(Z⁻¹(Z(z0) - ω Nᵀ S)), found by damped Newton steps in m variables.  Φ has a
+    minimum exactly if y = N a for some a in the open box of the images φ(branch of z_i(0)).  If it
+    has none, a certificate v with ⟨v, y⟩ > sup ⟨v, N a⟩ turns up along the way and proves it.
+
+    >>> import numpy as np
+    >>> net = TwoLayerNetwork.draw(n=2, k=50, d=4, seed=0)
+    >>> newton_limit(Problem(np.array([[0.6, 0.8]]), [0.3]), net).reachable
+    True
+    >>> newton_limit(Problem(np.array([[0.6, 0.8]]), [50.0]), net).reachable
+    False
+    """
+    radial = problem.loss
+    if not isinstance(radial, RadialLoss):
+        raise InputError(f"the Newton limit needs a radial loss; got {radial!r}.")
+    reduced = reduce(problem, network, "hidden")
+    form = MirrorForm(reduced)
+    low, high = network.activation.branches.image(reduced.z0)
+    y_given, matrix = problem.observation, form.matrix
+    state, y = form.start.copy(), form.observe(form.start)
+    loss = 0.5 * float(np.sum((y - y_given) ** 2))
+    with np.errstate(all="ignore"):
+        for j in range(steps):
+            r = y - y_given
+            gap = _gap(matrix, y_given, -r, low, high)
+            if gap > 0.0:
+                bound = float(radial.profile(np.array(gap)))
+                return Limit(False, bound, float("inf"), state, None, j)
+            if loss <= tol:
+                break
+            H = form.hessian(state)
+            damping = 1e-14 * float(np.trace(H))
+            direction = np.linalg.lstsq(H + damping * np.eye(r.size), r, rcond=None)[0]
+            size = 1.0
+            while size > 1e-10:
+                ahead = state + size * direction
+                y_ahead = form.observe(ahead)
+                loss_ahead = 0.5 * float(np.sum((y_ahead - y_given) ** 2))
+                if loss_ahead <= (1.0 - 0.5 * size) * loss:
+                    break
+                size *= 0.5
+            if not loss_ahead < loss:
+                break
+            state, y, loss = ahead, y_ahead, loss_ahead
+        else:
+            j = steps
+    scale = float(np.sum(y_given**2)) + 1.0
+    if loss <= max(tol, 1e-20 * scale):
+        final = float(radial.profile(np.sqrt(2.0 * loss)))
+        return Limit(True, final, form.drift(state), state, form.network_at(state), j)
+    return Limit(None, 0.0, float("nan"), state, None, j)
+
+
+def _gap(matrix: Array, y: Array, v: Array, low: Array, high: Array) -> float:
+    """Return a lower bound on dist(y, {N a : low < a < high}) from the direction v, or 0."""
+    size = float(np.linalg.norm(v))
+    if not size > 0.0:
+        return 0.0
+    c = v @ matrix
+    support = np.where(c > 0.0, c * high, np.where(c < 0.0, c * low, 0.0))
+    slack = 1e-12 * float(np.abs(support).sum() + np.abs(v * y).sum())
+    gap = float(v @ y) - float(support.sum()) - slack
+    return gap / size if gap > 0.0 else 0.0

@@ -1,0 +1,167 @@
+"""Step sizes of gradient descent: which are safe, which are unstable, which reach a tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kltheory.constants import Evidence
+from kltheory.empirical.network import TwoLayerNetwork, check_train
+from kltheory.empirical.reduced import Reduced, has_reduction, reduce
+from kltheory.errors import InputError
+from kltheory.loss_functions import RadialLoss, SeparableLoss
+from kltheory.problem import Problem
+
+__all__ = ["StepSize", "initial_kernel", "required_step", "safe_step", "unstable_from"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepSize:
+    """A step size with what is known about it."""
+
+    value: float
+    """η."""
+    evidence: Evidence
+    """"proved": the loss decreases at every step, by η‖∇f‖²/2 at least; "computed": the linearised
+    dynamics at the initialisation."""
+    meaning: str
+    """What it guarantees, in a sentence."""
+
+    def __float__(self) -> float:
+        """Return η."""
+        return self.value
+
+
+def initial_kernel(
+    problem: Problem, network: TwoLayerNetwork, train: str, reduced: Reduced | None = None
+) -> Array:
+    """Return (J_F J_g)(J_F J_g)ᵀ (m, m) at the initialisation."""
+    if reduced is None:
+        return network.kernel(train, problem)
+    weights = network.omega * np.square(network.activation.dphi(network.z))
+    kernel = (reduced.inner * weights) @ reduced.inner.T
+    if train == "both":
+        kernel[np.diag_indices_from(kernel)] += network.feature_norm() ** 2
+    if reduced.outer is not None:
+        kernel = reduced.outer @ kernel @ reduced.outer.T
+    return np.asarray((kernel + kernel.T) / 2)
+
+
+def _weight(problem: Problem, y0: Array) -> float:
+    """Return the size of ∇L relative to r at the start: the stiffness of the loss there."""
+    loss = problem.loss
+    r = y0 - problem.observation
+    if isinstance(loss, RadialLoss):
+        rho = float(np.linalg.norm(r))
+        return float(loss.weight(np.array(rho))) if rho > 0 else loss.lipschitz(0.0)
+    assert isinstance(loss, SeparableLoss)
+    moving = r != 0.0
+    if not moving.any():
+        return loss.lipschitz(0.0)
+    return float((loss.term_slope(r[moving]) / r[moving]).min())
+
+
+def unstable_from(
+    problem: Problem, network: TwoLayerNetwork, train: str, reduced: Reduced | None = None
+) -> float:
+    """Return 2/(w λ_max(K)): beyond it the first steps amplify the residual.
+
+    Near the initialisation r⁺ ≈ (I - η w K) r, K = (J_F J_g)(J_F J_g)ᵀ, ∇L = w r.
+    """
+    weight = _weight(problem, problem.forward(network.forward()))
+    largest = float(np.linalg.eigvalsh(initial_kernel(problem, network, train, reduced))[-1])
+    stiffness = weight * largest
+    return 2.0 / stiffness if stiffness > 0 else float("inf")
+
+
+def safe_step(problem: Problem, network: TwoLayerNetwork, train: str = "hidden") -> StepSize:
+    """Return a step size under which descent is safe.
+
+    Output layer fixed and F = A: proved for all steps.  The gradient of the loss in θ is
+    β-Lipschitz along every step with
+        β = ω [L B1² ‖N‖² + B2 max‖N_i‖ G0],  N = A V/√k,
+    L the Lipschitz constant of ∇L on the ball of radius 2‖y(0) - y‖, G0 = sup‖∇L‖ on [L ≤ L0];
+    then η = 1/β gives f(θ⁺) ≤ f(θ) - η‖∇f‖²/2.  Otherwise η = 1/(L λ_max(K)) of the kernel at the
+    initialisation, which is stable there and proves nothing further on.
+    """
+    check_train(train)
+    problem.require_size(network.n)
+    if train == "hidden" and problem.linear:
+        return _proved_step(problem, network)
+    reduced = reduce(problem, network, train) if has_reduction(problem, train) else None
+    rho = float(np.linalg.norm(problem.forward(network.forward()) - problem.observation))
+    largest = float(np.linalg.eigvalsh(initial_kernel(problem, network, train, reduced))[-1])
+    stiffness = problem.loss.lipschitz(rho) * largest
+    value = 1.0 / stiffness if stiffness > 0 else float("inf")
+    return StepSize(value, Evidence.COMPUTED, "half the largest stable step at the initialisation")
+
+
+def _proved_step(problem: Problem, network: TwoLayerNetwork) -> StepSize:
+    b1, b2 = network.activation.B1, network.activation.B2
+    observed = reduce(problem, network, "hidden")
+    matrix = observed.inner if observed.outer is None else observed.outer @ observed.inner
+    y0 = problem.forward(network.forward())
+    rho = float(np.linalg.norm(y0 - problem.observation))
+    lipschitz = problem.loss.lipschitz(2.0 * rho)
+    if isinstance(problem.loss, RadialLoss) and problem.loss.convex:
+        slope = float(problem.loss.slope(np.array(rho)))
+    else:
+        slope = lipschitz * rho
+    columns = float(np.sqrt(np.square(matrix).sum(axis=0).max()))
+    norm = float(np.sqrt(np.linalg.eigvalsh(matrix @ matrix.T)[-1]))
+    beta = network.omega * (lipschitz * (b1 * norm) ** 2 + b2 * columns * slope)
+    value = (1.0 - 1e-12) / beta if beta > 0 else float("inf")
+    evidence = Evidence.PROVED if network.activation.built_in else Evidence.SAMPLED
+    return StepSize(value, evidence, "1/β: the loss decreases at every step, for ever")
+
+
+def required_step(
+    problem: Problem,
+    network: TwoLayerNetwork,
+    train: str = "hidden",
+    *,
+    tol: float,
+    steps: int,
+) -> StepSize:
+    """Return the smallest step that brings the loss below tol within a number of steps.
+
+    In the linearised dynamics of the square loss, r_j = (I - ηK)^j r_0 in the eigenbasis of
+    K = (J_F J_g)(J_F J_g)ᵀ.  Refused, with the number of steps that would do, if no stable step is
+    large enough.
+    """
+    check_train(train)
+    problem.require_size(network.n)
+    if not (tol > 0 and steps >= 1):
+        raise InputError(f"tol = {tol}, steps = {steps}: both must be positive.")
+    reduced = reduce(problem, network, train) if has_reduction(problem, train) else None
+    values, vectors = np.linalg.eigh(initial_kernel(problem, network, train, reduced))
+    values = np.maximum(values, 0.0)
+    r0 = problem.forward(network.forward()) - problem.observation
+    parts = np.square(vectors.T @ r0)
+    weight = _weight(problem, r0 + problem.observation)
+
+    def loss(eta: float, count: float) -> float:
+        shrink = np.abs(1.0 - eta * weight * values)
+        return 0.5 * float((parts * shrink ** (2.0 * count)).sum())
+
+    if 0.5 * float(parts.sum()) < tol:
+        return StepSize(0.0, Evidence.COMPUTED, "the loss is below the tolerance already")
+    best = 1.0 / (weight * float(values[-1]))
+    if not loss(best, steps) < tol:
+        needed = float(steps)
+        while needed < 1e15 and not loss(best, needed) < tol:
+            needed *= 1.25
+        count = f"about {needed:.2g} steps" if needed < 1e15 else "no number of steps"
+        raise InputError(
+            f"no stable step reaches {tol:g} in {steps} steps at this initialisation: with the "
+            f"step {best:.3g} it takes {count}."
+        )
+    low, high = 0.0, best
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if loss(middle, steps) < tol else (middle, high)
+    return StepSize(high, Evidence.COMPUTED, f"reaches {tol:g} in {steps} steps, linearised")

@@ -1,0 +1,125 @@
+"""What a training run leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kltheory.empirical.network import TwoLayerNetwork
+
+__all__ = ["STATUS", "Accuracy", "Trajectory"]
+
+Array = NDArray[np.float64]
+
+STATUS = ("tolerance", "failure", "budget", "diverged", "stalled", "interrupted")
+"""Why a run ended: the loss fell below the tolerance; it was proved that it never will; the steps
+or the time were used up; the loss is not finite; no step can be verified above rounding; Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How accurately the gradient flow was integrated."""
+
+    method: str
+    """The integrator and the form of the equations."""
+    rtol: float
+    """Relative tolerance of a step."""
+    atol: float
+    """Absolute tolerance of a step."""
+    conservation: float | None = None
+    """Both layers trained: the largest drift of ‖V_i‖² - G(z_i)/ω, which is constant in the exact
+    flow; an error of the integration that was seen, not a bound."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """One run of gradient descent or gradient flow.
+
+    `t`, `loss`, `residual` and `drift` have one entry for each recorded time; `signal_error` and
+    `sigma_min` have one for each entry of `watched`.
+    """
+
+    t: Array
+    """Recorded times; for descent the sum of the step sizes so far."""
+    loss: Array
+    """L(y(t))."""
+    residual: Array
+    """‖y(t) - y‖."""
+    drift: Array
+    """‖θ(t) - θ(0)‖."""
+    losses: Array
+    """The loss at every step, whatever was recorded (for a flow: `loss`)."""
+    watched: NDArray[np.intp]
+    """Indices into `t` at which the two fields below were evaluated."""
+    signal_error: Array | None
+    """‖x(t) - x̄‖ at the watched times; None if the signal is not known."""
+    sigma_min: Array | None
+    """σ_min(J_g(t)) at the watched times; None if it was not asked for."""
+    network: TwoLayerNetwork
+    """The network at the end."""
+    train: str
+    """"hidden" or "both"."""
+    method: str
+    """"descent", "verified descent" or "flow"."""
+    form: str
+    """The equations that were solved: "full", "signal" or "observation"."""
+    step: float | None
+    """The step size; None for a flow, the first one tried for verified descent."""
+    steps: int
+    """The number of steps taken (for a flow: evaluations of the right-hand side)."""
+    converged: bool
+    """Whether the loss fell below the tolerance."""
+    status: str
+    """One of `STATUS`."""
+    reason: str
+    """Why it ended, in a sentence."""
+    accuracy: Accuracy | None = field(default=None)
+    """For a flow: how accurately it was integrated."""
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the network."""
+        return self.network.seed
+
+    @property
+    def final_loss(self) -> float:
+        """The loss at the end."""
+        return float(self.losses[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; a number that is not finite is None."""
+
+        def plain(values: Array | None) -> list[float | None] | None:
+            if values is None:
+                return None
+            return [float(v) if np.isfinite(v) else None for v in values]
+
+        return {
+            "t": plain(self.t),
+            "loss": plain(self.loss),
+            "residual": plain(self.residual),
+            "drift": plain(self.drift),
+            "watched": [int(i) for i in self.watched],
+            "signal_error": plain(self.signal_error),
+            "sigma_min": plain(self.sigma_min),
+            "train": self.train,
+            "method": self.method,
+            "form": self.form,
+            "step": self.step,
+            "steps": self.steps,
+            "seed": self.seed,
+            "converged": self.converged,
+            "status": self.status,
+            "reason": self.reason,
+        }
+
+    def __repr__(self) -> str:
+        """Return what happened in one line."""
+        return (
+            f"Trajectory({self.method}, train={self.train!r}, {self.form} form: "
+            f"{self.steps} steps, loss {self.losses[0]:.3g} -> {self.final_loss:.3g}, "
+            f"drift {self.drift[-1]:.3g}; {self.reason})"
+        )
