@@ -45,7 +45,7 @@ MAX_GROWTH = 16384  # bits that numbers may reach while SymPy combines powers
 MAX_ORDER = 20  # of lowergamma, besseli, polylog, ...
 MAX_WRITTEN = 3  # largest order of lowergamma and uppergamma that SymPy may write out
 MAX_WEIGHT = 500  # parts of the expression, with these written out
-MAX_DEGREE = 40  # of a sum in a function or condition: SymPy looks for the roots to find its sign
+MAX_DEGREE = 16  # of a sum in a function, power or condition: SymPy seeks its roots for its sign
 MAX_CHOICES = 6  # arguments of Min, Max, Abs and cases of Piecewise in a text, together
 
 
@@ -292,6 +292,7 @@ class _Node:
     nest: int = 0  # functions and powers inside each other
     weight: float = 1.0  # number of parts that SymPy may write
     degree: float = 0.0  # of a polynomial
+    rough: float = 0.0  # the degree, in sums that depend on the variable in several terms
 
 
 class _Source:
@@ -750,7 +751,7 @@ class _Measure:
                 f"functions and powers are nested too deeply: at most {MAX_NEST} levels", node
             )
         node.weight = 1 + sum(a.weight for a in node.args)
-        node.degree = self.degree(node)
+        self.set_degree(node)
         values = [a.value for a in node.args]
         constant = bool(values) and all(v is not None for v in values)
         match node.kind:
@@ -801,22 +802,31 @@ class _Measure:
                 node,
             )
 
-    def degree(self, node: _Node) -> float:
+    def set_degree(self, node: _Node) -> None:
         degrees = [a.degree for a in node.args]
-        if node.kind in ("call", "compare", "piecewise"):
-            if node.sums and max(degrees) > MAX_DEGREE:
-                self.fail(
-                    f"the sum in {self.source.part(node)} has too high a degree: "
-                    f"at most {MAX_DEGREE} is allowed inside a function or condition",
-                    node,
-                )
-            return max(degrees)
-        if node.kind == "symbol":
-            return 1.0
-        if node.kind == "pow":
-            exponent = node.args[1].value
-            return degrees[0] * max(1.0, float(abs(exponent or 1))) + degrees[1]
-        return sum(degrees) if node.kind == "mul" else max(degrees, default=0.0)
+        node.degree = max(degrees, default=0.0)
+        node.rough = max((a.rough for a in node.args), default=0.0)
+        checked = node.kind == "call"
+        match node.kind:
+            case "symbol":
+                node.degree = 1.0
+            case "mul":
+                node.degree = sum(degrees)
+            case "pow":
+                exponent = node.args[1].value
+                whole = isinstance(exponent, Fraction) and exponent.denominator == 1
+                checked = not whole
+                node.degree = degrees[0] * max(1.0, float(abs(exponent or 1))) + degrees[1]
+        several = sum(a.value is None for a in node.args) > 1
+        if several and (node.kind in ("add", "compare") or node.name in ("Min", "Max")):
+            node.rough = node.degree
+            checked = node.kind != "add"
+        if checked and node.rough > MAX_DEGREE:
+            self.fail(
+                f"the sum in {self.source.part(node)} has too high a degree: at most {MAX_DEGREE} "
+                "is allowed in a function, a comparison or a power",
+                node,
+            )
 
     def leaf(self, node: _Node, value: Any) -> None:
         node.value = value
