@@ -97,7 +97,9 @@ class _Primitive:
         first = int(bad[bad < start].max(initial=-1)) + 1
         last = int(bad[bad > start].min(initial=len(parts)))
         self.grid = grid[first : last + 1]
-        self.table = np.concatenate([[0.0], np.cumsum(parts[first:last])])
+        # Outwards from the reference, so that huge values far out do not drown small ones.
+        before = np.cumsum(parts[first:start][::-1])[::-1]
+        self.table = np.concatenate([-before, [0.0], np.cumsum(parts[start:last])])
         self.table -= self(np.array(reference))
 
     def point(self, s: Array) -> tuple[Array, Array]:
