@@ -25,7 +25,8 @@ Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) over the whole batch."""
 
 _CHUNK = 256
-_ROW_ENTRIES = 2**18
+_ROW_ENTRIES = 2**19
+_MOST_ROWS = 96
 _FAILURE_EVERY = 64
 
 
@@ -88,8 +89,8 @@ class _Running:
 
 
 def capacity(q: int, k: int, jobs: int) -> int:
-    """Return how many rows are worked on together: what fits the cache, at most 64."""
-    return int(max(1, min(64, jobs, _ROW_ENTRIES // (q * k))))
+    """Return how many rows are worked on together: what fits the cache, at most 96."""
+    return int(max(1, min(_MOST_ROWS, jobs, _ROW_ENTRIES // (q * k))))
 
 
 def run_batch(

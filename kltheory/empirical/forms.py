@@ -15,13 +15,13 @@ from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.reduced import Reduced, reduce
 from kltheory.problem import Problem
 
-__all__ = ["Form", "FullForm", "ObservationForm", "SignalForm", "make_form"]
+__all__ = ["FlowForm", "Form", "FullForm", "ObservationForm", "SignalForm", "make_form"]
 
 Array = NDArray[np.float64]
 
 
-class Form(Protocol):
-    """The dynamics in one set of variables."""
+class FlowForm(Protocol):
+    """A flow in one set of variables."""
 
     label: str
     """"full", "signal" or "observation"."""
@@ -29,8 +29,6 @@ class Form(Protocol):
     """The problem."""
     start: Array
     """The variables at the start, one flat vector."""
-    weights: Array
-    """One weight for each variable."""
 
     def observe(self, state: Array) -> Array:
         """Return y(θ), shape (m,)."""
@@ -43,6 +41,13 @@ class Form(Protocol):
 
     def network_at(self, state: Array) -> TwoLayerNetwork:
         """Return the full network at these variables."""
+
+
+class Form(FlowForm, Protocol):
+    """A gradient flow of the parameters themselves, with the norm of the parameters."""
+
+    weights: Array
+    """One weight for each variable."""
 
 
 class _Weighted:

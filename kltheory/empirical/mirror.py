@@ -25,6 +25,9 @@ __all__ = ["Limit", "MirrorForm", "newton_limit"]
 Array = NDArray[np.float64]
 
 
+_NEWTON_STEPS = 8
+
+
 class MirrorForm:
     """The flow in the m variables S."""
 
@@ -39,13 +42,31 @@ class MirrorForm:
         self.moving = self.activation.dphi(reduced.z0) != 0.0
         if not self.moving.all():
             raise InputError("φ' vanishes at a neuron: it never moves; use form='observation'.")
-        self.Z0 = self.activation.branches.Z(reduced.z0)
+        self.branches = self.activation.branches
+        self.interval = self.branches.interval(reduced.z0)
+        self.Z0 = self.branches.Z(reduced.z0)
         self.start = np.zeros(self.problem.m)
+        self._state, self._z = self.start, reduced.z0
 
     def z(self, state: Array) -> Array:
-        """Return z at S."""
+        """Return z at S: Newton's iteration from the z before, or the safe inverse of Z."""
+        if np.array_equal(state, self._state):
+            return self._z
         zeta = self.Z0 - self.network.omega * (state @ self.matrix)
-        return np.asarray(self.activation.branches.Z_inverse(zeta, self.reduced.z0))
+        z, found = self._z, False
+        with np.errstate(all="ignore"):
+            for _ in range(_NEWTON_STEPS):
+                step = self.activation.dphi(z) * (zeta - self.branches.Z(z))
+                z = z + step
+                found = bool((np.abs(step) <= 1e-9 * (1.0 + np.abs(z))).all())
+                if found:  # one step more is exact to rounding
+                    z = z + self.activation.dphi(z) * (zeta - self.branches.Z(z))
+                    break
+        low, high = self.interval
+        if not (found and ((z > low) & (z < high)).all()):
+            z = np.asarray(self.branches.Z_inverse(zeta, self.reduced.z0))
+        self._state, self._z = np.array(state), z
+        return z
 
     def observe(self, state: Array) -> Array:
         """Return y(S)."""
@@ -118,7 +139,7 @@ def newton_limit(
     with np.errstate(all="ignore"):
         for j in range(steps):
             r = y - y_given
-            gap = _gap(matrix, y_given, -r, low, high)
+            gap = max(_gap(matrix, y_given, -v, low, high) for v in (r, state))
             if gap > 0.0:
                 bound = float(radial.profile(np.array(gap)))
                 return Limit(False, bound, float("inf"), state, None, j)
@@ -136,6 +157,10 @@ def newton_limit(
                     break
                 size *= 0.5
             if not loss_ahead < loss:
+                gap = _gap(matrix, y_given, -direction, low, high)
+                if gap > 0.0:
+                    bound = float(radial.profile(np.array(gap)))
+                    return Limit(False, bound, float("inf"), state, None, j)
                 break
             state, y, loss = ahead, y_ahead, loss_ahead
         else:

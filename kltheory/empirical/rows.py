@@ -50,10 +50,14 @@ class Rows:
         self.moved = np.empty((capacity, k))
         self.z0 = np.empty((capacity, k))
         self.rate = np.empty(capacity)
+        self._rate_column = self.rate[:, None]
         self.omega = np.empty(capacity)
         self.level = np.zeros(capacity, dtype=np.intp)
         self._low = np.zeros(capacity)
         self._high = np.zeros(capacity)
+        self._size = np.ones(capacity)
+        self._sorted = 0
+        self._segments: list[tuple[int, slice]] = []
         self.r = np.empty((capacity, m))
         self._x = np.empty((capacity, q))
         self._q = np.empty((capacity, q))
@@ -63,6 +67,10 @@ class Rows:
         self._d = np.empty((capacity, k))
         self._w = np.empty((capacity, k))
         self._update = np.empty((capacity, q, k)) if self.both else None
+        if self.both:
+            from scipy.linalg.blas import dger
+
+            self._dger, self._transposed = dger, [matrix.T for matrix in self.inner]
         self._swapped = [
             array
             for array in (
@@ -78,6 +86,7 @@ class Rows:
                 self.level,
                 self._low,
                 self._high,
+                self._size,
                 self.r,
                 self._q,
                 self._g,
@@ -113,6 +122,7 @@ class Rows:
         else:
             self.rate[row] *= b
         self._low[row], self._high[row] = np.inf, -np.inf
+        self._size[row] = np.sqrt(np.square(self.inner[row]).sum(axis=0).max())
 
     def swap(self, i: int, j: int) -> None:
         """Exchange two rows."""
@@ -176,11 +186,12 @@ class Rows:
         rows = slice(0, active)
         r = self.r[rows]
         if self.mse:
-            np.multiply(r, self.rate[rows, None], out=r)
+            np.multiply(r, self._rate_column[rows], out=r)
         elif isinstance(self.loss, RadialLoss):
-            np.multiply(r, (self.rate[rows] * self.loss.weight(np.sqrt(squares)))[:, None], out=r)
+            weight = self.loss.weight(np.sqrt(squares))
+            np.multiply(r, self._rate_column[rows] * weight[:, None], out=r)
         else:
-            np.multiply(self.loss.gradient(r, 0.0), self.rate[rows, None], out=r)
+            np.multiply(self.loss.gradient(r, 0.0), self._rate_column[rows], out=r)
         q = r if self.outer is None else np.vecmat(r, self.outer[rows], out=self._q[rows])
         np.vecmat(q, self.inner[rows], out=self._g[rows])
 
@@ -190,47 +201,49 @@ class Rows:
         if self.both:
             self._push_inner(rows)
         if self.tanh is None:
-            d = np.multiply(
-                self.activation.dphi(self.state[rows]), self._g[rows], out=self._d[rows]
-            )
+            slope = self.activation.dphi(self.state[rows])
+            d = np.multiply(slope, self._g[rows], out=self._d[rows])
             np.subtract(self.state[rows], d, out=self.state[rows])
             return
-        level = self.level[:active]
-        first, last = int(level[0]), int(level[active - 1])
-        if first == last:
-            self._advance(rows, first)
-            return
-        cuts = np.searchsorted(level, range(first, last + 2))
-        for value, (start, stop) in enumerate(pairwise(cuts), first):
-            if start < stop:
-                self._advance(slice(int(start), int(stop)), value)
+        for value, segment in self._segments:
+            self._advance(segment, value)
 
     def _push_inner(self, rows: slice) -> None:
-        assert self._update is not None
-        scale = 1.0 / (self.state.shape[1] * self.omega[rows])
+        """P ← P - (η/k) q φᵀ, by BLAS, row by row: one pass over P."""
+        scale = -1.0 / (self.state.shape[1] * self.omega[rows])
         if self.tanh is not None:
             scale /= self.tanh.b * self.tanh.c**2
-        q = (self.r if self.outer is None else self._q)[rows] * scale[:, None]
-        np.multiply(q[:, :, None], self._phi[rows][:, None, :], out=self._update[rows])
-        np.subtract(self.inner[rows], self._update[rows], out=self.inner[rows])
+        for row, (alpha, q, phi) in enumerate(
+            zip(scale.tolist(), self._q[rows], self._phi[rows], strict=True)
+        ):
+            self._dger(alpha, phi, q, a=self._transposed[row], overwrite_a=1)
 
     # -- the step without exponentials -------------------------------------------------------
 
     def sort_levels(self, active: int) -> list[tuple[int, int]]:
         """Give every row the form that its |δ| allows and bring equal forms together.
 
-        Called between `pull` and `push`; |δ| ≤ max|g|.  Returns the rows that were exchanged.
+        Called between `pull` and `push`.  |δ_j| ≤ |g_j| = |N_jᵀ q|, at most max‖N_j‖ ‖q‖ if N is
+        fixed, and ‖g‖ if it moves.  Returns the rows that were exchanged.
         """
         if self.tanh is None:
             return []
-        g = self._g[:active]
-        top = np.maximum(g.max(axis=1), -g.min(axis=1))
-        if not ((top < self._low[:active]) | (top >= self._high[:active])).any():
+        if self.both:
+            squares = np.vecdot(self._g[:active], self._g[:active])
+        else:
+            q = (self.r if self.outer is None else self._q)[:active]
+            squares = np.vecdot(q, q)
+        stale = (squares < self._low[:active]) | (squares >= self._high[:active])
+        if active == self._sorted and not stale.any():
             return []
-        level = np.searchsorted(LEVELS, top, side="right")
+        self._sorted = active
+        size = np.ones(active) if self.both else self._size[:active]
+        level = np.searchsorted(LEVELS, np.sqrt(squares) * size, side="right")
         self.level[:active] = level
         edges = np.array([0.0, *LEVELS, np.inf])
-        self._low[:active], self._high[:active] = edges[level], edges[level + 1]
+        with np.errstate(divide="ignore"):
+            self._low[:active] = np.square(edges[level] / size)
+            self._high[:active] = np.square(edges[level + 1] / size)
         target = np.sort(level)
         swaps = []
         for i in np.flatnonzero(level != target):
@@ -240,15 +253,22 @@ class Rows:
             j = int(wrong[np.argmax(target[wrong] != target[i])])
             self.swap(int(i), j)
             swaps.append((int(i), j))
+        cuts = np.searchsorted(target, range(len(LEVELS) + 2))
+        self._segments = [
+            (value, slice(int(start), int(stop)))
+            for value, (start, stop) in enumerate(pairwise(cuts))
+            if start < stop
+        ]
         return swaps
 
     def _advance(self, rows: slice, level: int) -> None:
         """τ ← τ - (1 - τ²)δ/(C - τδ), δ = (1 - τ²) g, and add δ to what was moved."""
         tau, s, d, w = self.state[rows], self._s[rows], self._d[rows], self._w[rows]
+        moved = self.moved[rows]
         np.multiply(tau, tau, out=s)
         np.subtract(1.0, s, out=s)
         np.multiply(s, self._g[rows], out=d)
-        np.add(self.moved[rows], d, out=self.moved[rows])
+        np.add(moved, d, out=moved)
         if level == 3:
             np.tanh(d, out=d)
             np.multiply(tau, d, out=w)
