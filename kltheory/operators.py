@@ -211,25 +211,30 @@ def _lanczos_spectrum(a: Any, m: int, n: int) -> Spectrum:
     try:
         largest = float(eigsh(gram, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
         _require_rank(int(largest > 0))
-        smallest = float(
-            eigsh(
-                gram,
-                k=1,
-                which="SA",
-                v0=start,
-                ncv=min(side, 80),
-                tol=1e-6,
-                return_eigenvectors=False,
-            )[0]
+        # The smallest one is looked for at the top of shift - A Aᵀ: a start vector that is mapped
+        # into the range first would lose the null space of A Aᵀ itself.
+        shift = 1.1 * largest
+        flipped = LinearOperator(
+            (side, side), matvec=lambda w: shift * np.ravel(w) - product(w), dtype=np.float64
         )
+        top = eigsh(
+            flipped,
+            k=1,
+            which="LA",
+            v0=start,
+            ncv=min(side, 80),
+            tol=1e-10,
+            return_eigenvectors=False,
+        )
+        smallest = shift - float(top[0])
     except ArpackError as error:
         raise LimitReached(
             f"the extreme singular values of an operator of shape ({m}, {n}) did not converge "
             f"({error}); work with a preconditioned or smaller operator."
         ) from None
-    if not (smallest > side * np.finfo(float).eps * 4 * largest):
+    if not (smallest > 1e-12 * largest):
         raise LimitReached(
-            f"an operator of shape ({m}, {n}) is rank deficient to rounding, and too large for "
+            f"an operator of shape ({m}, {n}) is rank deficient to rounding (κ > 1e6) and too large for "
             f"its smallest non-zero singular value (limit: {GRAM_SIDE} rows or columns)."
         )
     return Spectrum(np.sqrt([largest, smallest]), None, None, "lanczos")

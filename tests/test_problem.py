@@ -128,8 +128,8 @@ def test_large_operators_are_never_written_out(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(operators, "_DENSE_ENTRIES", 10)
     for side in (100, 1):
         monkeypatch.setattr(operators, "GRAM_SIDE", side)
-        for given, shape in ((operator, (40, 900)), (operator.T, (900, 40))):
-            problem = Problem(given, np.ones(shape[0]))
+        for linear, shape in ((operator, (40, 900)), (operator.T, (900, 40))):
+            problem = Problem(linear, np.ones(shape[0]))
             assert problem.sigma_F == pytest.approx(values[-1], rel=1e-5)
             assert problem.norm_F == pytest.approx(values[0], rel=1e-6)
             assert problem.rank == 40
