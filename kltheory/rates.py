@@ -49,10 +49,10 @@ class RateLaw(symbolic.RateLaw):
     ) -> Bound:
         """The bounds of Theorem 3.2 for these constants, as functions of time.
 
-        `kappa`, or `sigma_f` and `sigma_j` (κ = σ_F² σ_J²/4); `loss0` the loss at time 0; `noise` = ‖ε‖ for
-        the stopping time; `mu`, `lip_f`, `dist` for the signal; numbers, fractions or decimal text, all
-        exact.  Values for ψ's parameters go by their names.  `theory="printed"` gives the formulas of
-        the paper's text (HAL v1) where they differ.
+        `kappa`, or `sigma_f` and `sigma_j` (κ = σ_F² σ_J²/4); `loss0` the loss at time 0; `noise` =
+        ‖ε‖ for the stopping time; `mu`, `lip_f`, `dist` for the signal; numbers, fractions or
+        decimal text, all exact.  Values for ψ's parameters go by their names.  `theory="printed"`
+        gives the formulas of the paper's text (HAL v1) where they differ.
 
         Raises `InputError` for a value out of range, for example a loss outside ψ's domain.
         """
@@ -102,8 +102,9 @@ def rate(
     """The rate law of a desingularizing function ψ: Ψ, Ψ⁻¹, the regime, and bounds.
 
     `psi` is text in s ("sqrt(s) + s"), a SymPy expression, a `Desingularizer` or `kl.loss(...)`;
-    `radius` is r0 where it cannot be found or shall be smaller; `limit` bounds the seconds of symbolic
-    work, after which numbers are computed without closed forms; parameters of ψ go by their names.
+    `radius` is r0 where it cannot be found or shall be smaller; `limit` bounds the seconds of
+    symbolic work, after which numbers are computed without closed forms; parameters of ψ go by
+    their names.
 
     Raises `ParseError`, `NotDesingularizing` or `InputError`, each with the reason.
 

@@ -1,7 +1,8 @@
 """Theorem 3.2 as numbers: the bounds (10), (11), (12) and (13) for one ψ and one set of constants.
 
-κ = σ_F² σ_J²/4, V(t) <= Ψ⁻¹(κt + Ψ(L0)).  The `printed` forms are those of the paper's text (HAL v1); where
-they differ from what its proof gives, the `corrected` ones are the default (see `kltheory audit`).
+κ = σ_F² σ_J²/4, V(t) <= Ψ⁻¹(κt + Ψ(L0)).  The `printed` forms are those of the paper's text (HAL
+v1); where they differ from what its proof gives, the `corrected` ones are the default (see
+`kltheory audit`).
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ def sqrt_down(value: Fraction) -> Fraction:
 class Bound:
     """The guarantees of Theorem 3.2 as functions of time, for one ψ and one set of constants.
 
-    Times and results are floats, or arrays of the same shape.  Every bound is rounded up (a bound on a
-    time as well), `log_decrease` down.
+    Times and results are floats, or arrays of the same shape.  Every bound is rounded up (a bound
+    on a time as well), `log_decrease` down.
 
     Assumes A-1 to A-6 and R' < R (8), so that σ_min(J_g(t)) >= σ_J/2 for all t.
     """
@@ -151,22 +152,27 @@ class Bound:
         return _each(t, self._parameters)
 
     def observation(self, t: Any) -> Any:
-        """(18): ‖y(t) - y‖ <= ψ(Ψ⁻¹(κt + Ψ(L0))) if y is the only minimiser; no convexity is needed."""
+        """(18): ‖y(t) - y‖ <= ψ(Ψ⁻¹(κt + Ψ(L0))) if y is the only minimiser (convex or not)."""
         return _each(t, lambda x: self.curve.psi(self._kt(x)))
 
     def signal(self, t: Any) -> Any:
-        """(13), corrected: ‖x(t) - x̄‖ <= (p(t) + ‖ε‖)/μ + (1 + L_F/μ) dist(x̄, Σ), p = observation."""
+        """(13), corrected: ‖x(t) - x̄‖ <= (p(t) + ‖ε‖)/μ + (1 + L_F/μ) dist(x̄, Σ).
+
+        p(t) is the bound on the observation.
+        """
         c = self.constants
         missing = [n for n in ("mu", "noise", "lip_f", "dist") if getattr(c, n) is None]
         if missing:
             raise InputError(f"the bound on the signal needs {', '.join(missing)}")
-        rest = c.noise / c.mu + (1 + c.lip_f / c.mu) * c.dist
+        assert c.mu is not None and c.noise is not None  # for the type checker
+        assert c.lip_f is not None and c.dist is not None
+        mu, rest = c.mu, c.noise / c.mu + (1 + c.lip_f / c.mu) * c.dist
 
         def at(x: Any) -> float:
             if self._printed is not None:
                 return self._printed["signal"](x)
             error = self.curve.psi(self._kt(x))
-            return error if math.isinf(error) else up(Fraction(error) / c.mu + rest)
+            return error if math.isinf(error) else up(Fraction(error) / mu + rest)
 
         return _each(t, at)
 
@@ -213,7 +219,7 @@ class Bound:
 
 def _each(t: Any, f: Callable[[Any], float]) -> Any:
     """f at a number, or at each entry of an array (entries that are equal are computed once)."""
-    if hasattr(t, "shape") and getattr(t, "shape", ()) != () or isinstance(t, list | tuple):
+    if (hasattr(t, "shape") and getattr(t, "shape", ()) != ()) or isinstance(t, list | tuple):
         import numpy as np
 
         times = np.asarray(t, dtype=float)

@@ -1,7 +1,8 @@
 """Theorem 3.2 and Corollary 3.3 as the paper's text prints them (HAL v1).
 
-They are here to be compared with, not to be used: Corollary 3.3 drops factors of the parameter rate, (12)
-depends on the constant of integration in Ψ, and the first term of (13) has a factor 2/(σ_F σ_J) too many.
+They are here to be compared with, not to be used: Corollary 3.3 drops factors of the parameter
+rate, (12) depends on the constant of integration in Ψ, and the first term of (13) has a factor
+2/(σ_F σ_J) too many.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def theorem_3_2(law: RateLaw, curve: Curve, c: Constants) -> dict[str, Callable[
 
     kappa = number(c.kappa)
 
-    def Psi(s: Any) -> Any:  # noqa: N802 - the paper's letter
+    def Psi(s: Any) -> Any:
         if law.Psi is None or not law.desingularizer.explicit:
             raise InputError("the printed formula needs a closed form of Ψ(s), and none was found")
         return compile_expr(law.Psi, law.desingularizer.symbol)(ctx, s)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import mpmath
@@ -16,7 +17,8 @@ from kltheory.symbolic.evaluate import EvaluationError, compile_expr
 from kltheory.symbolic.parse import parse, parse_number, to_text
 from kltheory.symbolic.primitive import integrand
 
-#: x = -log s of the points at which ψ and ψ' are looked at: the whole range of losses, and far beyond.
+#: x = -log s of the points at which ψ and ψ' are looked at: the whole range of losses, and far
+#: beyond.
 _TOP = 691  # s = 1e300
 _GRID = tuple(range(-_TOP, -20, 11)) + tuple(k / 4 for k in range(-80, 161)) + tuple(
     range(41, 700, 7)
@@ -50,8 +52,9 @@ class Piece:
 class Desingularizer:
     """A desingularizing function ψ, as the curve s = S(p), ψ = P(p), checked when built.
 
-    For a ψ given as a function of the loss, S(p) = p = s and P = ψ.  A loss, a growth condition or a
-    modulus of convexity gives S and P directly and no inverse is needed (theory: Ψ = -∫ P'²/S' dp).
+    For a ψ given as a function of the loss, S(p) = p = s and P = ψ.  A loss, a growth condition or
+    a modulus of convexity gives S and P directly and no inverse is needed (theory: Ψ = -∫ P'²/S'
+    dp).
 
     Definition 2.2: ψ is continuous on [0, r0[, C¹ with ψ' > 0 on ]0, r0[, and ψ(0) = 0.
 
@@ -92,9 +95,9 @@ class Desingularizer:
     ) -> Desingularizer:
         """ψ as text in s (see `kltheory.symbolic.parse`) or as a SymPy expression in one symbol.
 
-        `radius` is r0 (found where it is not given); `parameters` gives values to the other symbols.
-        Raises `ParseError` for a text that is not an expression and `NotDesingularizing`, with the
-        reason, for an expression that is not a desingularizing function.
+        `radius` is r0 (found where it is not given); `parameters` gives values to the other
+        symbols. Raises `ParseError` for a text that is not an expression and `NotDesingularizing`,
+        with the reason, for an expression that is not a desingularizing function.
         """
         values = {k: None if v is None else exact(v, k) for k, v in (parameters or {}).items()}
         warnings: tuple[str, ...] = ()
@@ -265,7 +268,7 @@ class _Checker:
         knots = self._knots(kinds)
         edges = [S.Zero, *knots, S.Infinity]
         found: list[Piece] = []
-        for lower, upper in zip(edges[:-1], edges[1:], strict=True):
+        for lower, upper in itertools.pairwise(edges):
             share = sp.Rational(31, 97)  # not a point where two branches are likely to meet
             span = upper - lower if upper is not S.Infinity else lower + 1
             inside = (lower + share * span).subs(self.samples)
@@ -277,7 +280,7 @@ class _Checker:
         self.pieces = tuple(found)
         if len(found) == 1:
             self.loss, self.value = found[0].loss, found[0].value
-        for left, right in zip(found[:-1], found[1:], strict=True):
+        for left, right in itertools.pairwise(found):
             self._join(left, right)
 
     def _knots(self, kinds: tuple[Any, ...]) -> list[sp.Expr]:
@@ -301,9 +304,7 @@ class _Checker:
             for x in grid:
                 here = at(x)
                 if previous is not None and here is not None and previous[1] * here < 0:
-                    root = _bisect(
-                        lambda y, f=at, sign=here: (f(y) or 0) * sign > 0, previous[0], x
-                    )
+                    root = _bisect(partial(_same_sign, at, here), previous[0], x)
                     found.setdefault(self._recognised(-root, border)[0], -root)
                 if here is not None:
                     previous = None if here == 0 else (x, here)
@@ -355,8 +356,8 @@ class _Checker:
         a, b = (q.subs(self.samples).evalf(30) for q in slopes)
         if not abs(a - b) <= 1e-20 * (abs(a) + abs(b)):
             self.warnings.append(
-                f"ψ has a kink at {self.p} = {knot} (Definition 2.2 asks for C¹); the bounds hold all"
-                " the same, because they integrate ψ'²"
+                f"ψ has a kink at {self.p} = {knot} (Definition 2.2 asks for C¹); the bounds"
+                " hold all the same, because they integrate ψ'²"
             )
 
     # -- ψ(0+) = 0 ----------------------------------------------------------------------------
@@ -541,6 +542,10 @@ def _number(ctx: Any, expr: sp.Expr, samples: dict[sp.Symbol, sp.Expr]) -> Any:
     if value.is_Rational:
         return ctx.mpf(int(value.p)) / int(value.q)
     return ctx.mpf(str(value.evalf(45)))
+
+
+def _same_sign(at: Callable[[Any], Any], sign: Any, x: Any) -> bool:
+    return bool((at(x) or 0) * sign > 0)
 
 
 def _bisect(after: Callable[[Any], bool], x: Any, end: Any) -> Any:

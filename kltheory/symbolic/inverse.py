@@ -1,8 +1,8 @@
 """Closed inverses of monotone functions: peeling, rational equations, Lambert's W.
 
 Each function proposes real candidates for v with f(v) = u; the caller chooses the branch by
-evaluating them (`kltheory.symbolic.rate`).  Nothing here calls `solve` on a transcendental equation:
-it would hang or return branches that violate their own assumptions.
+evaluating them (`kltheory.symbolic.rate`).  Nothing here calls `solve` on a transcendental
+equation: it would hang or return branches that violate their own assumptions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TWIN = {
 
 
 def tame_power(y: sp.Expr, n: sp.Expr) -> sp.Expr:
-    """y^n; unevaluated for a large n, because SymPy would write out the digits of c^n in (c u)^n."""
+    """y^n; unevaluated for a large n, because SymPy would write out the digits of c^n."""
     return sp.Pow(y, n, evaluate=not (n.is_Rational and abs(n) > 64))
 
 

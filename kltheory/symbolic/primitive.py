@@ -379,7 +379,7 @@ def _listed(found: object) -> list:  # type: ignore[type-arg]
 
 
 def real_form(expr: sp.Expr, v: sp.Symbol, point: sp.Expr) -> sp.Expr:
-    """`expr` with log(a) turned into log(-a) where a < 0 at `point`: another constant of integration.
+    """`expr` with log(a) turned into log(-a) where a < 0 at `point`.
 
     An antiderivative such as log(s - 1) on 0 < s < 1 differs from the real one, log(1 - s), by a
     constant only, because the sign of the argument does not change where the function is regular.

@@ -1,8 +1,8 @@
 """From ψ to the rate: Ψ, Ψ⁻¹ and the regime (Theorem 3.2(i), Corollary 3.3).
 
-The loss V along the flow satisfies V' <= -κ/ψ'(V)², κ = σ_F² σ_J²/4.  With Ψ a primitive of -ψ'² this is
-Ψ(V(t)) >= κt + Ψ(V(0)), so V(t) <= Ψ⁻¹(κt + Ψ(L0)) =: γ.  Ψ is defined up to a constant, and nothing that
-is reported as a bound depends on it.
+The loss V along the flow satisfies V' <= -κ/ψ'(V)², κ = σ_F² σ_J²/4.  With Ψ a primitive of -ψ'²
+this is Ψ(V(t)) >= κt + Ψ(V(0)), so V(t) <= Ψ⁻¹(κt + Ψ(L0)) =: γ.  Ψ is defined up to a constant,
+and nothing that is reported as a bound depends on it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import sympy as sp
@@ -39,8 +40,8 @@ DEFAULT_LIMIT = 10.0
 class RateLaw:
     """The rate law of a desingularizing function.
 
-    Ψ and Ψ⁻¹ are closed forms where they were found and verified, else None: a missing closed form is
-    a normal answer, and numbers are then computed from ψ itself.
+    Ψ and Ψ⁻¹ are closed forms where they were found and verified, else None: a missing closed form
+    is a normal answer, and numbers are then computed from ψ itself.
     """
 
     desingularizer: Desingularizer
@@ -102,8 +103,8 @@ def monomial(d: Desingularizer) -> tuple[sp.Expr, sp.Expr] | None:
 def power_law(d: Desingularizer, c: sp.Expr, alpha: sp.Expr) -> RateLaw:
     """Corollary 3.3 for ψ(s) = c s^α, α a number or a symbol; all three cases if it is a symbol.
 
-    α < 1/2: polynomial; α = 1/2: exponential; α > 1/2: extinction in finite time, which A-1 excludes
-    (the gradient of such a loss is not Lipschitz at its minimum).
+    α < 1/2: polynomial; α = 1/2: exponential; α > 1/2: extinction in finite time, which A-1
+    excludes (the gradient of such a loss is not Lipschitz at its minimum).
     """
     s = d.symbol
     excess = sp.simplify(1 - 2 * alpha)
@@ -132,7 +133,8 @@ def power_law(d: Desingularizer, c: sp.Expr, alpha: sp.Expr) -> RateLaw:
             regime = regime_of("polynomial", excess, "Corollary 3.3 with α < 1/2")
         else:
             regime = regime_of("finite-time", excess, "Corollary 3.3 with α > 1/2, corrected")
-        laws, notes = case, ()
+        laws = case
+        notes: tuple[str, ...] = ()
     else:
         half = sp.Rational(1, 2)
         laws = {
@@ -144,8 +146,8 @@ def power_law(d: Desingularizer, c: sp.Expr, alpha: sp.Expr) -> RateLaw:
         regime = Regime(
             "undetermined",
             "undetermined",
-            reason=f"depends on {to_text(alpha)}: polynomial of order 1/(1 - 2α) below 1/2, exponential"
-            " at 1/2, extinct in finite time above 1/2",
+            reason=f"depends on α = {to_text(alpha)}: polynomial of order 1/(1 - 2α) below 1/2,"
+            " exponential at 1/2, extinct in finite time above 1/2",
         )
         notes = (f"three cases, by the value of α = {to_text(alpha)}",)
     check = Check(
@@ -231,14 +233,14 @@ def work(
     for i, (piece, form) in enumerate(zip(pieces, forms, strict=True)):
         points, _ = _points(piece, radius, all_points, len(pieces) == 1)
         if form is not None:
-            inverse = attempt(lambda f=form, q=points: _inverse(f, p, GAMMA, q), middle)
+            inverse = attempt(partial(_inverse, form, p, GAMMA, points), middle)
             if inverse is not None:
                 yield {"kind": "Psi_inverse", "piece": i, "expr": encode(inverse)}
                 if len(pieces) == 1 and first.loss == p:
-                    bound = attempt(lambda f=form, g=inverse: _bound(f, g, p), short)
+                    bound = attempt(partial(_bound, form, inverse, p), short)
                     if bound is not None:
                         yield {"kind": "loss_bound", "expr": encode(bound)}
-        inverse = attempt(lambda q=piece, w=points: _inverse(q.value, p, PSI_VALUE, w), short)
+        inverse = attempt(partial(_inverse, piece.value, p, PSI_VALUE, points), short)
         if inverse is not None:
             yield {"kind": "psi_inverse", "piece": i, "expr": encode(inverse)}
 
@@ -269,10 +271,10 @@ def _primitive(
     swap = {q: sp.Rational(3 + i, 7 + 2 * i) for i, q in enumerate(names)}
     f = integrand(piece.loss, piece.value, p)
     for candidate in primitives(piece.loss, piece.value, p, attempt):
-        form = attempt(lambda c=candidate: real_form(c.expr.subs(swap), p, points[2]))
+        form = attempt(partial(real_form, candidate.expr.subs(swap), p, points[2]))
         if form is None:
             continue
-        checked = attempt(lambda e=form: primitive_holds(e, f.subs(swap), p, points, extremes))
+        checked = attempt(partial(primitive_holds, form, f.subs(swap), p, points, extremes))
         if checked:
             return (form if not swap else candidate.expr), candidate.how
     return None
@@ -319,7 +321,8 @@ class _Assembler:
         elif kind == "regime":
             numbers = [None if e is None else decode(e) for e in event["numbers"]]
             loss, parameters, reason = event["names"]
-            self.regime = Regime(loss, parameters, *numbers, reason=reason)
+            order, parameter_order, limit, exponent = numbers
+            self.regime = Regime(loss, parameters, order, parameter_order, limit, exponent, reason)
         elif kind == "note":
             self.notes.append(event["text"])
 

@@ -1,13 +1,13 @@
 """How fast the loss can decay: the regime of a desingularizing function.
 
-With x = -log s and W(x) = s ψ'(s)², the law is ∫ W dx = κ t over x, so the regime is the growth of W:
+With x = -log s and W(x) = s ψ'(s)², the law is ∫ W dx = κt, so the regime is the growth of W:
 
     δ = lim (log W)'              δ > 0  polynomial, order 1/δ        δ < 0  finite time
     η = lim x (log W)'   (δ = 0)  η = ∞  quasi-polynomial             η > 0  stretched exponential
                                   W → l  exponential, rate κ/l        -1 < η < 0  super-exponential
     ζ = lim log x (η(x) + 1)      (η = -1)  ζ > -1  double-exponential
-    otherwise finite time: ∫ W dx < ∞ decides, not the exponent of ψ (√s / log(1/s) is extinct in finite
-    time with exponent 1/2).
+    otherwise finite time: ∫ W dx < ∞ decides, not the exponent of ψ (√s / log(1/s) is extinct in
+    finite time with exponent 1/2).
 
 The limits are found symbolically and, independently, by evaluating (log W)' at x up to 1e200; the
 regime is named only if the two agree.
@@ -15,8 +15,10 @@ regime is named only if the two agree.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mpmath
@@ -46,7 +48,7 @@ class Regime:
     limit: sp.Expr | None = None
     """l = lim s ψ'(s)² in the exponential regime: the loss decays like exp(-κ t / l)."""
     exponent: sp.Expr | None = None
-    """1/(1 + η) in the stretched and super-exponential regimes: exp(-t^exponent) up to a constant."""
+    """1/(1 + η): like exp(-t^exponent) in the stretched and super-exponential regimes."""
     reason: str = ""
     """How it was decided, or why it was not."""
 
@@ -72,9 +74,9 @@ def _growth(loss: sp.Expr, value: sp.Expr, p: sp.Symbol) -> sp.Expr:
 def read_numbers(loss: sp.Expr, value: sp.Expr, p: sp.Symbol) -> _Reading:
     """The regime from (log W)' at x = 1e25 ... 1e200, with the trend extrapolated in 1/log x."""
     growth = _growth(loss, value, p)
-    for form in (lambda: growth, lambda: sp.simplify(growth)):
+    for form in (lambda e: e, sp.simplify):
         try:
-            return _read_numbers(form(), loss, value, p)
+            return _read_numbers(form(growth), loss, value, p)
         except _FAILURES:
             continue
     return _read_flat(growth, p)
@@ -123,7 +125,7 @@ def _read_numbers(growth_expr: sp.Expr, loss: sp.Expr, value: sp.Expr, p: sp.Sym
     if not abs(deltas[-1]) < abs(deltas[-2]) * 0.9:
         return _Reading("undetermined")
     # η = a + b/log x + ...: log x doubles, so 2 η_(k+1) - η_k removes the first correction
-    sharp = [2 * b - a for a, b in zip(etas[:-1], etas[1:], strict=True)]
+    sharp = [2 * b - a for a, b in itertools.pairwise(etas)]
     if abs(etas[-1]) > 1.5 * abs(etas[-2]) > 2 * abs(etas[-3]) and abs(etas[-1]) > 50:
         return _Reading("quasi-polynomial" if etas[-1] > 0 else "finite-time")
     eta = sharp[-1]
@@ -146,9 +148,7 @@ def _read_numbers(growth_expr: sp.Expr, loss: sp.Expr, value: sp.Expr, p: sp.Sym
 
 
 def _settled(values: list[Any], tolerance: float) -> bool:
-    return all(
-        abs(a - b) <= tolerance * abs(b) for a, b in zip(values[1:-1], values[2:], strict=True)
-    )
+    return all(abs(a - b) <= tolerance * abs(b) for a, b in itertools.pairwise(values))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -173,8 +173,9 @@ def read_limits(loss: sp.Expr, value: sp.Expr, p: sp.Symbol, attempt: Attempt) -
         return sp.expand_log(-sp.log(loss.subs(p, sp.exp(-y))), force=True)
 
     growth = attempt(in_y)
-    ways = [lambda: _limit(growth, y, S.Infinity)] if growth is not None else []
-    ways.append(lambda: _limit(sp.simplify(_growth(loss, value, p)), p, S.Zero))
+    ways: list[Callable[[], Any]] = [partial(_limit_at_zero, _growth(loss, value, p), p)]
+    if growth is not None:
+        ways.insert(0, partial(_limit, growth, y, S.Infinity))
     for way in ways:
         delta = attempt(way)
         if delta is None:
@@ -189,7 +190,7 @@ def read_limits(loss: sp.Expr, value: sp.Expr, p: sp.Symbol, attempt: Attempt) -
             return _Reading("polynomial" if delta.is_positive else "finite-time", delta)
         if growth is None:
             w = loss * (sp.diff(value, p) / sp.diff(loss, p)) ** 2
-            limit = attempt(lambda w=w: _limit(sp.simplify(w), p, S.Zero))
+            limit = attempt(partial(_limit_at_zero, w, p))
             if limit is not None and limit.is_positive and limit.is_finite:
                 return _Reading("exponential", limit)
             continue
@@ -204,7 +205,7 @@ def read_limits(loss: sp.Expr, value: sp.Expr, p: sp.Symbol, attempt: Attempt) -
 
 
 def _leading(loss: sp.Expr, value: sp.Expr, p: sp.Symbol) -> _Reading | None:
-    """The regime from the exact leading power of W itself, or from W being constant to 40 digits."""
+    """The regime from the exact leading power of W itself, or from W being constant at depth."""
     w = compile_expr(loss * (sp.diff(value, p) / sp.diff(loss, p)) ** 2, p)
     power, size = w.leading_power(), compile_expr(loss, p).leading_power()
     if power is None or size is None or size <= 0:
@@ -248,7 +249,7 @@ def _named(
         w = loss * (sp.diff(value, p) / sp.diff(loss, p)) ** 2
         limit = attempt(lambda: _limit(_at_depth(w, p, y), y, S.Infinity))
         if limit is None:
-            limit = attempt(lambda: _limit(sp.simplify(w), p, S.Zero))
+            limit = attempt(partial(_limit_at_zero, w, p))
         if limit is None:
             return _Reading("undetermined")
         if limit.is_infinite:
@@ -270,6 +271,10 @@ def _named(
 
 def _at_depth(expr: sp.Expr, p: sp.Symbol, y: sp.Symbol) -> sp.Expr:
     return sp.simplify(sp.powsimp(sp.expand_log(expr.subs(p, sp.exp(-y)), force=True)))
+
+
+def _limit_at_zero(expr: sp.Expr, p: sp.Symbol) -> sp.Expr | None:
+    return _limit(sp.simplify(expr), p, S.Zero)
 
 
 def _limit(expr: sp.Expr, v: sp.Symbol, at: sp.Expr) -> sp.Expr | None:
@@ -331,8 +336,8 @@ def classify(loss: sp.Expr, value: sp.Expr, p: sp.Symbol, attempt: Attempt) -> R
         return Regime(
             "undetermined",
             "undetermined",
-            reason="s ψ'(s)² oscillates near 0: the loss stays between two multiples of one rate, but"
-            " has no regime of its own",
+            reason="s ψ'(s)² oscillates near 0: the loss stays between two multiples of one rate,"
+            " but has no regime of its own",
         )
     if "undetermined" in (numbers.name, limits.name) or numbers.name != limits.name:
         found = f"evaluation says {numbers.name}, limits say {limits.name}"

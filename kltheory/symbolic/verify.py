@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import mpmath
@@ -28,7 +29,8 @@ def primitive_holds(
     """True if candidate' = -f at all points, it is real, and its differences are the integrals.
 
     The derivative alone would accept a branch that jumps; the integrals between neighbouring points
-    exclude it.  At the extremes (s = 1e-30, ...) only the derivative is compared, at high precision.
+    exclude it.  At the extremes (s = 1e-30, ...) only the derivative is compared, at high
+    precision.
     """
     try:
         value, slope, integrand = (
@@ -96,4 +98,4 @@ def inverse_holds(
 
 
 def _pairs(values: list[Any]) -> list[tuple[Any, Any]]:
-    return list(zip(values[:-1], values[1:], strict=True))
+    return list(itertools.pairwise(values))

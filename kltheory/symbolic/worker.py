@@ -1,8 +1,8 @@
-"""Symbolic work in a process that can be killed, because a hanging integrator cannot be interrupted.
+"""Symbolic work in a process that can be killed: a hanging integrator cannot be interrupted.
 
-The parent sends one task as a line of JSON and reads events as they are found, so that what was found
-before a limit is kept.  Expressions travel as plain lists (`kltheory.symbolic.wire`); nothing that is
-received is executed.  A worker that is idle is used again.
+The parent sends one task as a line of JSON and reads events as they are found, so that what was
+found before a limit is kept.  Expressions travel as plain lists (`kltheory.symbolic.wire`); nothing
+that is received is executed.  A worker that is idle is used again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from typing import Any
 #: Memory of one worker, in bytes of address space.
 MEMORY = 1 << 30
 
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from kltheory.symbolic.worker import serve; serve()"
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]);"
+    " from kltheory.symbolic.worker import serve; serve()"
+)
 _idle: list[_Worker] = []
 _lock = threading.Lock()
 
