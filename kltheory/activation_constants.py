@@ -49,6 +49,10 @@ class Enclosure:
     """A float that is not above the constant."""
     upper: float
     """A float that is not below the constant."""
+    low: Decimal
+    """The lower end to some 30 digits, for widths beyond the precision of floats."""
+    high: Decimal
+    """The upper end to some 30 digits."""
     digits: str
     """The decimal digits on which the two ends agree (at most 30)."""
     evidence: str
@@ -59,7 +63,13 @@ class Enclosure:
 
     def to_dict(self) -> dict[str, float | str]:
         """Return the fields as plain JSON values."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {
+            "value": self.value,
+            "lower": self.lower,
+            "upper": self.upper,
+            "digits": self.digits,
+            "evidence": self.evidence,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +352,7 @@ def _enclose(value: Decimal, error: Decimal, evidence: str) -> Enclosure:
         if rounded.plus(low) == rounded.plus(high):
             digits = str(rounded.plus(value))
             break
-    return Enclosure(float(value), lower, upper, digits, evidence)
+    return Enclosure(float(value), lower, upper, low, high, digits, evidence)
 
 
 def _enclose_root(square: Decimal, error: Decimal, evidence: str) -> Enclosure:

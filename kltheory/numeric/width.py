@@ -21,7 +21,7 @@ from typing import Any
 from kltheory.activation import Activation
 from kltheory.constants import Constant, Constants, Evidence
 from kltheory.errors import InputError
-from kltheory.numeric.width_bounds import Bounds, exactly, least_integer
+from kltheory.numeric.width_bounds import LARGEST, Bounds, exactly, least_integer
 from kltheory.numeric.width_problem import (
     Number,
     WidthLoss,
@@ -56,7 +56,7 @@ class AtWidth:
     largest_noise: float | None
     """The largest ‖ε‖∞, where ‖y‖ is bounded by √m(‖F(x̄)‖∞ + ‖ε‖∞)."""
     smallest_sigma_f: float | None
-    """The smallest σ_F for which it holds; None where there is none."""
+    """The smallest σ_F for which it holds; None where there is none, or only above L_F."""
     reason: str
     """The comparison in words, with what to change."""
 
@@ -86,7 +86,7 @@ class Widths:
 
     def at(self, k: int) -> tuple[AtWidth, ...]:
         """Say for a given k which theorems hold, by what margin, and what they could afford."""
-        k = integer_of("k", k, high=10**18)
+        k = integer_of("k", k, high=10**LARGEST)
         shown = {(row.theorem, row.theory) for row in self.rows}
         found = []
         with decimal.localcontext(exactly(60)):
@@ -152,7 +152,7 @@ class _Case:
         return bounds.initial_signal(grows=self.problem.loss.radial)
 
     def demand(self, start: Decimal, y: Decimal) -> Decimal:
-        """Bound ψ(L_y(y(0))); for attainability ‖A†y‖σ_F ≤ ‖y‖."""
+        """Bound ψ(L_y(y(0))); for attainability ‖A⁺y‖σ_F ≤ ‖y‖."""
         if self.theorem.attains or self.problem.loss.radial:
             return start + y
         return self.problem.loss.bound(start + y, start + 2 * y)
@@ -219,7 +219,7 @@ class _Case:
                 "psi_bar": (self.demand(start, p.y_norm), "bound on ψ(L_y(y(0)))"),
             }
         else:
-            tails = {"x_norm": (self.needed(b), "bound on ‖A†y‖")}
+            tails = {"x_norm": (self.needed(b), "bound on ‖A⁺y‖")}
         for name, (value, meaning) in (tails | self.theorem.values(b)).items():
             found[name] = Constant(_finite(value), Evidence.PROBABILITY, meaning, tail)
         supply = self.theorem.supply(b) * (1 if self.theorem.attains else p.sigma_f)
@@ -283,6 +283,8 @@ def _verdict(
     smallest: Decimal | None,
     reason: str,
 ) -> AtWidth:
+    if smallest is not None and smallest > problem.norm_f:
+        smallest = None
     noise = None
     if largest is not None and problem.x_inf is not None:
         noise = largest / Decimal(problem.m).sqrt() - problem.x_inf
@@ -513,7 +515,7 @@ def width(
         y_norm: a bound on ‖y‖; or else
         x_inf: ‖F(x̄)‖∞ and
         noise_inf: ‖ε‖∞, for ‖y‖ ≤ √m(‖F(x̄)‖∞ + ‖ε‖∞).
-        x_norm: a bound on ‖A†y‖ for attainability (default ‖y‖/σ_F).
+        x_norm: a bound on ‖A⁺y‖ for attainability (default ‖y‖/σ_F).
         entry_bound: D ≥ 1, a bound on the entries of V(0).
         d: size of the input, for the printed theorems.
         loss: a name or a `WidthLoss`.

@@ -115,7 +115,7 @@ class Bounds:
         h is B1/√k-Lipschitz in the Gaussian z, and E h ≤ (E h²)^½ = C_φ.
         """
         c = self.setting.constants
-        return Decimal(c.C_phi.upper) + Decimal(c.B1.upper) * (2 * self.ell / self.k).sqrt()
+        return c.C_phi.high + c.B1.high * (2 * self.ell / self.k).sqrt()
 
     def lower_h(self) -> Decimal:
         """h₋ ≤ h, the larger of two bounds (0 where neither is positive).
@@ -125,9 +125,9 @@ class Bounds:
         non-negative iid variables.
         """
         c, k, ell = self.setting.constants, self.k, self.ell
-        square, b1 = Decimal(c.C_phi.lower) ** 2, Decimal(c.B1.upper)
+        square, b1 = c.C_phi.low ** 2, c.B1.high
         by_lipschitz = max(square - b1 * b1 / k, Decimal(0)).sqrt() - b1 * (2 * ell / k).sqrt()
-        by_moments = square - (2 * ell * Decimal(c.fourth_moment.upper) / k).sqrt()
+        by_moments = square - (2 * ell * c.fourth_moment.high / k).sqrt()
         return max(by_lipschitz, max(by_moments, Decimal(0)).sqrt(), Decimal(0))
 
     def spread(self, grows: bool = True) -> Decimal:
@@ -166,8 +166,8 @@ class Bounds:
     def kept(self, dimension: Decimal, square: Decimal, mass: Decimal) -> Decimal:
         """Matrix Chernoff in `dimension`, with ‖V_i‖² ≤ square and E V_i V_iᵀ ≥ mass · I."""
         c = self.setting.constants
-        mean = mass * Decimal(c.C_phi_prime.lower) ** 2
-        needed = Decimal(c.B1.upper) ** 2 * square * (dimension.ln() + self.ell)
+        mean = mass * c.C_phi_prime.low ** 2
+        needed = c.B1.high ** 2 * square * (dimension.ln() + self.ell)
         return chernoff_keep(needed / (self.k * mean)) if mean > 0 else Decimal(0)
 
     def row_norm(self) -> tuple[Decimal, Decimal]:

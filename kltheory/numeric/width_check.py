@@ -100,7 +100,7 @@ class _Draw:
     error: float
     """‖y(0) - y‖."""
     signal: Array
-    """S⁻¹Uᵀy = QA†y, (r,)."""
+    """S⁻¹Uᵀy = QA⁺y, (r,)."""
     mixed: Array | None
     """QV/√k, (r, k), only where attainability is asked for."""
     z: Array
@@ -203,7 +203,7 @@ def _both_paper(d: _Draw) -> bool:
 
 
 def _attains(d: _Draw) -> bool:
-    """Is A†y in the interior of the image of the box?  A linear program for the widest margin t."""
+    """Is A⁺y in the interior of the image of the box?  A linear program for the widest margin t."""
     from scipy.optimize import linprog
 
     if d.mixed is None:

@@ -86,7 +86,7 @@ def _power(p: Decimal) -> WidthLoss:
         return (exponent * s) ** (1 / exponent) if s else s
 
     return WidthLoss(
-        "power", psi, lambda radius: radius ** (2 * p) if radius else radius, True, True
+        "power" if p else "mse", psi, lambda radius: radius ** (2 * p) if radius else radius, True, True
     )
 
 
@@ -224,7 +224,7 @@ class WidthProblem:
     noise_inf: Decimal
     """‖ε‖∞."""
     x_norm: Decimal | None
-    """A bound on ‖A†y‖, if one was given (else ‖y‖/σ_F)."""
+    """A bound on ‖A⁺y‖, if one was given (else ‖y‖/σ_F)."""
     failure: Decimal
     """p."""
     entry_bound: Decimal

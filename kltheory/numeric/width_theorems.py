@@ -49,12 +49,12 @@ _LINEAR = ("F linear", "y in Im F")
 
 
 def _slope_square(b: Bounds) -> Decimal:
-    return Decimal(b.setting.constants.C_phi_prime.lower) ** 2
+    return b.setting.constants.C_phi_prime.low ** 2
 
 
 def _per_curvature(value: Decimal, s: Setting) -> Decimal:
     """Return value/(2 B2); a linear φ has B2 = 0, and its Jacobian does not move."""
-    b2 = Decimal(s.constants.B2.upper)
+    b2 = s.constants.B2.high
     if b2 == 0:
         return Decimal("Infinity") if value > 0 else Decimal(0)
     return value / (2 * b2)
@@ -126,7 +126,7 @@ def both_sharp(b: Bounds) -> Decimal:
 
     The flow converges if ψ0 < σ_F h(0)² √k/B1, with no condition on V or n.
     """
-    return b.lower_h() ** 2 * b.k.sqrt() / Decimal(b.setting.constants.B1.upper)
+    return b.lower_h() ** 2 * b.k.sqrt() / b.setting.constants.B1.high
 
 
 def _both_values(b: Bounds) -> Values:
@@ -148,7 +148,7 @@ def both_paper(b: Bounds) -> Decimal:
     if s.n < 2:
         return Decimal(0)
     sigma = _both_conditioning(b).sqrt()
-    right = sigma * (b.k / s.n).sqrt() / (2 * Decimal(s.constants.B.upper))
+    right = sigma * (b.k / s.n).sqrt() / (2 * s.constants.B.high)
     linear = 1 + 2 * s.D
     radius = 2 * right / (linear + (linear * linear + 8 * right).sqrt())
     return radius * sigma / 2
@@ -183,7 +183,7 @@ def _deviation(b: Bounds) -> Decimal:
 def bounded_image(half_width: Decimal, largest: Decimal) -> Callable[[Bounds], Decimal]:
     """Theorem M for φ from ℝ onto ]lo, hi[ ∋ 0 (or with 0 at an end).
 
-    x† = A†y is (1/√k) QV a for an a in ]lo, hi[^k iff ⟨v, x†⟩ < (1/√k) Σ max(hi t_i, lo t_i) for
+    x† = A⁺y is (1/√k) QV a for an a in ]lo, hi[^k iff ⟨v, x†⟩ < (1/√k) Σ max(hi t_i, lo t_i) for
     all unit v, t_i = ⟨v, V_i⟩.  The mean is at least √k c (hi - lo)/2; with M = max(|lo|, |hi|) the
     uniform deviation has mean at most 2M√r (symmetrisation, contraction) and bounded differences
     M D√n/√k.  So S = √k c (hi - lo)/2 - M(2√r + D√(nℓ/2)), and the condition is ‖x†‖ < S.
@@ -273,8 +273,8 @@ def attainability(activation: str) -> tuple[Theorem, ...]:
             attains=True,
         )
         for name, independent, laws, scaling in (
-            ("M", True, _INDEPENDENT, "n + m + ‖A†y‖²; no dependence on the condition number"),
-            ("M (columns only)", False, _BARE, "n (n + m + ‖A†y‖²)"),
+            ("M", True, _INDEPENDENT, "n + m + ‖A⁺y‖²; no dependence on the condition number"),
+            ("M (columns only)", False, _BARE, "n (n + m + ‖A⁺y‖²)"),
         )
     )
 
