@@ -205,6 +205,11 @@ def work(
 
     `attempt(f, share)` calls f for at most that many seconds and returns None if it did not finish.
     """
+    if task.get("kind") == "primitive":
+        from kltheory.symbolic.primitive_of import work as primitive_work
+
+        yield from primitive_work(task, seconds, attempt)
+        return
     p = decode(task["symbol"])
     pieces = [Piece(*map(decode, piece)) for piece in task["pieces"]]
     radius = decode(task["radius"])
