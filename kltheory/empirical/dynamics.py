@@ -398,6 +398,7 @@ def _trajectory(
         converged=status == "tolerance",
         status=status,
         reason=_reason(status, steps, settings.tol, float(losses[-1]), bound),
+        lower_bound=bound,
     )
 
 

@@ -147,7 +147,7 @@ def newton_limit(
                 break
             H = form.hessian(state)
             damping = 1e-14 * float(np.trace(H))
-            direction = np.linalg.lstsq(H + damping * np.eye(r.size), r, rcond=None)[0]
+            direction = np.asarray(np.linalg.lstsq(H + damping * np.eye(r.size), r)[0], dtype=float)
             size = 1.0
             while size > 1e-10:
                 ahead = state + size * direction

@@ -76,6 +76,8 @@ class Trajectory:
     """One of `STATUS`."""
     reason: str
     """Why it ended, in a sentence."""
+    lower_bound: float = 0.0
+    """With status "failure": no weights of the hidden layer have a smaller loss than this."""
     accuracy: Accuracy | None = field(default=None)
     """For a flow: how accurately it was integrated."""
 
@@ -114,6 +116,7 @@ class Trajectory:
             "converged": self.converged,
             "status": self.status,
             "reason": self.reason,
+            "lower_bound": self.lower_bound,
         }
 
     def __repr__(self) -> str:
