@@ -1,0 +1,137 @@
+"""A table of guarantees over time: what a page, a CSV file and a JSON answer show."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
+from fractions import Fraction
+from typing import TypeVar
+
+from kltheory.errors import InputError, LimitReached
+from kltheory.numeric.guarantees import Bound, positive
+
+_T = TypeVar("_T")
+
+_POINTS = 8
+"""Times after 0 in a table for which no times are given."""
+_FALL = 10**6
+"""The loss falls by this factor over such a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The guarantees at one time; every bound is rounded up, `log_decrease` down."""
+
+    t: Fraction
+    """Time, exact."""
+    loss: float
+    """(10): bound on L(y(t)); inf above the largest float."""
+    log10_loss: float | None
+    """log10 of that bound where it is above the largest float, else None."""
+    log_decrease: float
+    """log(L0/loss), a lower bound; inf once the loss is extinct."""
+    parameters: float
+    """(11): bound on ‖θ(t) - θ∞‖."""
+    observation: float
+    """(18): bound on ‖y(t) - y‖."""
+    signal: float | None
+    """(13): bound on ‖x(t) - x̄‖; None without μ and what goes with it."""
+
+
+class Budget:
+    """Seconds of numeric work that several calls share."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def call(self, bound: Bound, work: Callable[[], _T]) -> _T:
+        """work() within what is left; raises `LimitReached` when nothing is left."""
+        left = self._end - time.monotonic()
+        if not left > 0:
+            raise LimitReached(
+                "the time limit was reached before all numbers were found; raise it (--limit 60) or ask"
+                " for fewer times"
+            )
+        bound.curve.deadline = left
+        return work()
+
+
+def rows(bound: Bound, times: Iterable[Fraction], budget: Budget | None = None) -> tuple[Row, ...]:
+    """The guarantees at these times.
+
+    Raises `LimitReached` when the budget is spent.
+
+    >>> import kltheory as kl
+    >>> bound = kl.rate("sqrt(2*s)").bound(kappa=1, loss0=1)
+    >>> [row.log_decrease for row in rows(bound, (Fraction(0), Fraction(5)))]
+    [0.0, 10.0]
+    """
+    limit = budget or Budget(math.inf)
+    return tuple(limit.call(bound, lambda t=t: _row(bound, t)) for t in times)  # type: ignore[misc]
+
+
+def _row(bound: Bound, t: Fraction) -> Row:
+    loss, decrease = bound.loss(t), bound.log_decrease(t)
+    return Row(
+        t,
+        loss,
+        _log10(bound.constants.loss0, decrease) if math.isinf(loss) else None,
+        decrease,
+        bound.parameters(t),
+        bound.observation(t),
+        bound.signal(t) if has_signal(bound) else None,
+    )
+
+
+def has_signal(bound: Bound) -> bool:
+    """True if μ, L_F, dist(x̄, Σ) and ‖ε‖ are all known, as (13) needs them."""
+    c = bound.constants
+    return None not in (c.mu, c.lip_f, c.dist, c.noise)
+
+
+def _log10(loss0: Fraction, decrease: float) -> float:
+    """log10(L0 e^-decrease) for an L0 above the largest float, rounded up."""
+    size = max(0, loss0.numerator.bit_length() - loss0.denominator.bit_length() - 1000)
+    value = (math.log(loss0 / 2**size) + size * math.log(2) - decrease) / math.log(10)
+    return value + 1e-12 * abs(value)
+
+
+def default_times(bound: Bound, budget: Budget | None = None) -> tuple[Fraction, ...]:
+    """0 and round times from where the loss has fallen by a tenth to where it has fallen a lot.
+
+    The last one is after the extinction of the loss, if there is one.
+
+    >>> import kltheory as kl
+    >>> [float(t) for t in default_times(kl.rate("sqrt(2*s)").bound(kappa=1, loss0=1))]
+    [0.0, 0.06, 0.2, 0.3, 0.6, 2.0, 3.0, 6.0, 7.0]
+    """
+    limit = budget or Budget(math.inf)
+    loss0 = bound.constants.loss0
+    first = limit.call(bound, lambda: bound.time_to_loss(loss0 * 9 / 10))
+    last = limit.call(bound, bound.extinction_time)
+    if last is None:
+        last = limit.call(bound, lambda: bound.time_to_loss(loss0 / _FALL))
+    if not (0 < first < math.inf and 0 < last < math.inf):
+        return (Fraction(0),)
+    ratio = math.log(last) - math.log(first)
+    inner = (math.exp(math.log(first) + ratio * k / (_POINTS - 1)) for k in range(_POINTS - 1))
+    found = {Fraction(0), *(_round(t, 1) for t in inner), _round(last, 2)}
+    return tuple(sorted(found))
+
+
+def _round(t: float, digits: int) -> Fraction:
+    return Fraction(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(Decimal(t)))
+
+
+def check_times(times: Iterable[Fraction]) -> tuple[Fraction, ...]:
+    """Times that are allowed: non-negative, at most a thousand, each once, in order."""
+    checked = sorted({positive(t, "t", zero=True) for t in times})
+    if len(checked) > 1000:
+        raise InputError(f"{len(checked)} times are given; at most 1000 at once")
+    return tuple(checked)
+
+
+__all__ = ["Budget", "Row", "check_times", "default_times", "has_signal", "rows"]
