@@ -20,7 +20,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -35,8 +35,10 @@ from kltheory.symbolic.evaluate import (
     MAX_PRECISION,
     BallField,
     EvaluationError,
+    LostDigits,
     Program,
     RealField,
+    as_pieces,
     compile_expr,
     float_fraction,
     have_balls,
@@ -53,9 +55,15 @@ Number: TypeAlias = Any
 _BALL_LOCK = threading.RLock()
 """python-flint has one precision for the whole process."""
 
+_ROUGH = 24
+"""Bits of a density, which only steers."""
+_BUDGET = 2_000_000
+"""Ball operations in one call before quadrature takes over (about two seconds)."""
 _MAX_SIGMA = 2**1500
-_ROUNDS = 5
-"""How often the precision is raised when an answer is not tight."""
+_ROUNDS = 6
+"""How often the precision is raised when an answer is not tight ..."""
+_REFINING = 1.5
+"""... and for how many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,35 +140,52 @@ def _round_down(value: Number) -> float:
 
 
 @lru_cache(maxsize=16)
-def _legendre(n: int, bits: int) -> tuple[tuple[tuple[Any, Any], ...], Any]:
-    """Nodes and weights of Gauss-Legendre quadrature on [-1, 1] as raw mpf tuples."""
+def _legendre(n: int, bits: int) -> tuple[tuple[Any, Any, Any, Any], ...]:
+    """Gauss-Legendre quadrature on [-1, 1] as raw mpf tuples, by rising node.
+
+    Node x, weight w, and l/(-1 - x), l/(1 - x) with l the barycentric weight +-sqrt((1 - x^2) w),
+    which give the interpolating polynomial at the ends.
+    """
     ctx = mpmath.MPContext()
     ctx.prec = bits + 20
-    out = []
-    for k in range(1, (n + 1) // 2 + 1):
-        x = ctx.mpf(math.cos(math.pi * (k - 0.25) / (n + 0.5)))
-        for _ in range(100):
-            p0, p1 = ctx.one, x
-            for j in range(2, n + 1):
-                p0, p1 = p1, ((2 * j - 1) * x * p1 - (j - 1) * p0) / j
-            slope = n * (x * p1 - p0) / (x * x - 1)
-            step = p1 / slope
-            x -= step
-            if abs(step) < ctx.ldexp(1, -bits - 5):
-                break
+
+    def legendre(x: Any) -> tuple[Any, Any]:
         p0, p1 = ctx.one, x
         for j in range(2, n + 1):
             p0, p1 = p1, ((2 * j - 1) * x * p1 - (j - 1) * p0) / j
-        slope = n * (x * p1 - p0) / (x * x - 1)
+        return p1, n * (x * p1 - p0) / (x * x - 1)
+
+    out = []
+    for k in range(n, 0, -1):
+        x = ctx.mpf(math.cos(math.pi * (k - 0.25) / (n + 0.5)))
+        for _ in range(100):
+            value, slope = legendre(x)
+            step = value / slope
+            x -= step
+            if abs(step) < ctx.ldexp(1, -bits - 5):
+                break
+        slope = legendre(x)[1]
         weight = 2 / ((1 - x * x) * slope**2)
-        out.append((x._mpf_, weight._mpf_))
-        if 2 * k != n + 1:
-            out.append(((-x)._mpf_, weight._mpf_))
-    return tuple(out), None
+        bary = (-1) ** k * ctx.sqrt((1 - x * x) * weight)
+        out.append(tuple(v._mpf_ for v in (x, weight, bary / (-1 - x), bary / (1 - x))))
+    return tuple(out)
+
+
+def _derivative(f: Any, symbol: Any) -> Any:
+    """f'; over one denominator with Lambert's W, where W/(1 + W) - 1 cancels for large values."""
+    derivative = sp.diff(f, symbol)
+    if not derivative.has(sp.LambertW):
+        return derivative
+    top, bottom = sp.fraction(sp.together(derivative))
+    return sp.expand(sp.powsimp(sp.expand(top))) / bottom
 
 
 class _TooHard(Exception):
     """An engine cannot integrate a panel to the tolerance."""
+
+
+class _OutOfBudget(_TooHard):
+    """Balls would take too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +221,29 @@ class _Integrand:
         self.ctx = curve._ctx
         self.program = program
         self.field = RealField(self.ctx)
-        self.level: tuple[int, int] = (1, 0)
+        self.checking = RealField(self.ctx)
+        self.checking.checked = True
 
     def y(self, x: Number) -> Number:
         """y0 + x at the current precision."""
         return self.curve._start(self.ctx.prec) + x
 
-    def value(self, x: Number, program: Program | None = None) -> Number:
-        """w at x (or another program), to the precision of the context."""
-        value, level = (program or self.program).settle(self.ctx, lambda: self.y(x))
+    def value(
+        self, x: Number, program: Program | None = None, relative_bits: int | None = None
+    ) -> Number:
+        """w at x (or another program), to the precision of the context or to some bits."""
+        value, level = (program or self.program).settle(
+            self.ctx, lambda: self.y(x), relative_bits=relative_bits
+        )
         self.last_level = level
         return value
+
+    def size(self, x: Number) -> Number:
+        """w at x roughly; inf where a sum loses its digits."""
+        try:
+            return abs(self.program.run(self.checking, self.y(x)))
+        except LostDigits:
+            return self.ctx.inf
 
     def raw(self, x: Number, level: tuple[int, int]) -> Number:
         """w at x with the precision of a level, unchecked."""
@@ -230,17 +267,38 @@ class _Quadrature:
 
     def density(self, m: _Map, sigma: Number) -> Number:
         """dH/dsigma."""
-        return self.w.value(m.x(self.ctx, sigma)) * m.scale * self.ctx.cosh(sigma)
+        value = self.w.value(m.x(self.ctx, sigma), relative_bits=_ROUGH)
+        return value * m.scale * self.ctx.cosh(sigma)
 
-    def _sum(self, m: _Map, a: Number, b: Number, level: tuple[int, int], n: int) -> Number:
+    def _sum(
+        self, m: _Map, a: Number, b: Number, level: tuple[int, int], n: int
+    ) -> tuple[Number, Number, Number]:
+        """The sum over [a, b], and what its interpolating polynomial says at a and b."""
         ctx = self.ctx
         half, middle = (b - a) / 2, (a + b) / 2
         total = ctx.zero
-        raw, x_of = self.w.raw, m.x
-        for node, weight in _legendre(n, ctx.prec)[0]:
-            sigma = middle + half * ctx.make_mpf(node)
-            total += ctx.make_mpf(weight) * raw(x_of(ctx, sigma), level) * ctx.cosh(sigma)
-        return total * half * m.scale
+        ends = [[ctx.zero, ctx.zero], [ctx.zero, ctx.zero]]
+        raw, x_of, make = self.w.raw, m.x, ctx.make_mpf
+        for node, weight, at_minus, at_plus in _legendre(n, ctx.prec):
+            sigma = middle + half * make(node)
+            value = raw(x_of(ctx, sigma), level) * ctx.cosh(sigma)
+            total += make(weight) * value
+            for end, factor in zip(ends, (make(at_minus), make(at_plus)), strict=True):
+                end[0] += factor * value
+                end[1] += factor
+        return total * half * m.scale, *(m.scale * top / bottom for top, bottom in ends)
+
+    def _negligible(self, m: _Map, a: Number, b: Number, floor: Number) -> bool:
+        """True if w is far too small on [a, b] to matter, as seen at five points."""
+        ctx = self.ctx
+        limit = floor * ctx.ldexp(1, -2 * ctx.prec)
+        try:
+            return all(
+                self.w.size(m.x(ctx, sigma)) * m.scale * ctx.cosh(sigma) * (b - a) < limit
+                for sigma in (a + (b - a) * k / 4 for k in (4, 0, 2, 1, 3))
+            )
+        except EvaluationError:
+            return False
 
     def integral(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
         """(value, error) of H over [a, b] in sigma, signed; _TooHard if not below the tolerance."""
@@ -248,23 +306,36 @@ class _Quadrature:
         self.w.curve._tick()
         if a == b:
             return ctx.zero, ctx.zero
+        middle = (a + b) / 2
+        if floor and self._negligible(m, a, b, floor):
+            return ctx.zero, floor * ctx.ldexp(1, -ctx.prec)
         level = (1, 0)
-        for sigma in (a, b, (a + b) / 2):
-            self.w.value(m.x(ctx, sigma))
+        truth = []
+        for sigma in (a, middle, b):
+            value = self.w.value(m.x(ctx, sigma), relative_bits=ctx.prec - 24)
+            truth.append(value * m.scale * ctx.cosh(sigma))
             level = max(level, self.w.last_level)
         n = self.w.curve._nodes
-        middle = (a + b) / 2
         try:
-            whole = self._sum(m, a, b, level, n)
-            left = self._sum(m, a, middle, level, n)
-            halves = left + self._sum(m, middle, b, level, n)
+            whole, *_ = self._sum(m, a, b, level, n)
+            left, *left_ends = self._sum(m, a, middle, level, n)
+            right, *right_ends = self._sum(m, middle, b, level, n)
         except EvaluationError as error:
             raise _TooHard(str(error)) from None
-        error = abs(halves - whole)
-        scale = max(abs(halves), floor)
-        if not error <= scale * self.w.curve._tolerance:
+        value = left + right
+        error = abs(value - whole)
+        scale = max(abs(value), floor)
+        tolerance = self.w.curve._tolerance
+        # nodes that do not see the integrand agree with each other, but not with its ends
+        seen = max(
+            abs(known - said)
+            for known, said in zip(
+                (truth[0], truth[1], truth[1], truth[2]), (*left_ends, *right_ends), strict=True
+            )
+        )
+        if not (error <= scale * tolerance and seen * abs(b - a) <= scale * ctx.sqrt(tolerance)):
             raise _TooHard
-        return halves, error + scale * ctx.ldexp(1, 12 - ctx.prec)
+        return value, error + scale * ctx.ldexp(1, 12 - ctx.prec)
 
 
 class _Balls:
@@ -279,7 +350,13 @@ class _Balls:
         self.w = w
         self.ctx = w.ctx
         self.field = BallField()
-        self.level: tuple[int, int] = (1, 0)
+
+    def spend(self) -> None:
+        """Refuses to go on when the time is up or balls have done too much."""
+        curve = self.w.curve
+        curve._tick()
+        if self.field.work > _BUDGET and not curve.certified:
+            raise _OutOfBudget
 
     @contextmanager
     def precision(self, bits: int) -> Iterator[None]:
@@ -305,13 +382,21 @@ class _Balls:
         """Lower and upper end of a real ball."""
         return self.mpf(ball.lower()), self.mpf(ball.upper())
 
-    def ball(self, program: Program, x: Number) -> Any:
-        """A real ball around a program at x, as sharp as the precision asks."""
+    def ball(
+        self,
+        program: Program,
+        x: Number,
+        bits_needed: int | None = None,
+        negligible: Number | None = None,
+    ) -> Any:
+        """A real ball around a program at x, as sharp as asked or surely below `negligible`."""
         target = self.ctx.prec
+        needed = target - 30 if bits_needed is None else bits_needed
         best = None
         for order in (1, 2, 4, 8):
             bits = target + 20
             while bits <= MAX_PRECISION:
+                self.spend()
                 with self.precision(bits):
                     y = self.flint.acb(self.w.curve._start_ball(bits) + self.arb(x))
                     value = program.ball(self.field, y, order).real
@@ -319,7 +404,10 @@ class _Balls:
                         accuracy = value.rel_accuracy_bits()
                         if best is None or accuracy > best[0]:
                             best = (accuracy, value, (order, bits))
-                        if accuracy >= target - 30:
+                        if accuracy >= needed or (
+                            negligible is not None
+                            and bool(value.abs_upper() < self.arb(negligible))
+                        ):
                             return value, (order, bits)
                 bits = bits + max(64, bits * 3 // 5)
         if best is None:
@@ -329,7 +417,7 @@ class _Balls:
     def density(self, m: _Map, sigma: Number) -> Number:
         """dH/dsigma."""
         ctx = self.ctx
-        value, self.last_level = self.ball(self.w.program, m.x(ctx, sigma))
+        value, self.last_level = self.ball(self.w.program, m.x(ctx, sigma), _ROUGH)
         return self.mpf(value.mid()) * m.scale * ctx.cosh(sigma)
 
     def integral(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
@@ -348,8 +436,9 @@ class _Balls:
         curve = self.w.curve
         curve._tick()
         order, bits = 1, self.ctx.prec
+        negligible = floor * curve._tolerance / (1024 * (1 + xb - xa))
         for x in (xa, xb):
-            level = self.ball(self.w.program, x)[1]
+            level = self.ball(self.w.program, x, negligible=negligible)[1]
             order, bits = max(order, level[0]), max(bits, level[1])
         trouble: list[Exception] = []
         program, field, acb = self.w.program, self.field, self.flint.acb
@@ -361,9 +450,9 @@ class _Balls:
                 if trouble:
                     return nan
                 try:
-                    curve._tick()
+                    self.spend()
                     return program.ball(field, acb(start) + x, order, analytic)
-                except (EvaluationError, LimitReached) as error:
+                except (EvaluationError, LimitReached, _TooHard) as error:
                     trouble.append(error)
                     return nan
 
@@ -376,7 +465,7 @@ class _Balls:
                 abs_tol=self.arb(floor * tolerance) if floor else self.arb(self.ctx.ldexp(1, -(10**9))),
                 eval_limit=4000,
             ).real
-            if trouble and isinstance(trouble[0], LimitReached):
+            if trouble and isinstance(trouble[0], LimitReached | _OutOfBudget):
                 raise trouble[0]
             if trouble or not result.is_finite():
                 raise _TooHard(str(trouble[:1]))
@@ -455,6 +544,8 @@ class _March:
                 if resume != end:
                     jump = self._across(m, end, resume, max(self.floor, last.total + value))
                     value, error = value + jump[0], error + jump[1]
+            except _OutOfBudget:
+                raise
             except _TooHard:
                 value = None
             if value is not None:
@@ -572,7 +663,7 @@ class Curve:
             )
         self.certified = certified
         self._plain = self.S == symbol
-        dS, dP = sp.diff(self.S, symbol), sp.diff(self.P, symbol)
+        dS, dP = (_derivative(as_pieces(f), symbol) for f in (self.S, self.P))
         try:
             self._program = compile_expr(symbol * dP**2 / dS, symbol)
             self._s_program = compile_expr(self.S, symbol)
@@ -613,6 +704,8 @@ class Curve:
         """Runs `work` under the locks, with more precision until `tight`, and a fallback."""
         with self._lock:
             outer = self._until
+            if self._engine.certified:
+                self._engine.field.work = 0
             if outer is None and self.deadline is not None:
                 self._until = time.monotonic() + self.deadline
             try:
@@ -626,27 +719,51 @@ class Curve:
                     self._reset()
 
     def _rounds(self, work: Callable[[], Any], tight: Callable[[Any], bool]) -> Any:
-        result = None
-        for round_ in range(_ROUNDS):
+        result = self._first_round(work)
+        if tight(result):
+            return result
+        outer = self._until
+        soft = time.monotonic() + _REFINING
+        self._until = soft if outer is None else min(soft, outer)
+        try:
+            for round_ in range(1, _ROUNDS):
+                self._set_precision(round_)
+                self._reset()
+                with suppress(_TooHard, EvaluationError):
+                    result = self._run(work)
+                    if tight(result):
+                        break
+        except LimitReached:
+            pass  # a bound, but not a tight one
+        finally:
+            self._until = outer
+        return result
+
+    def _first_round(self, work: Callable[[], Any]) -> Any:
+        """One answer: from balls, else from quadrature, else from quadrature at more digits."""
+        if self._engine.certified:
+            try:
+                return self._run(work)
+            except (_TooHard, EvaluationError):
+                if self.certified:
+                    raise LimitReached(
+                        "ball arithmetic does not enclose this rate law; allow numbers that are "
+                        "not certified"
+                    ) from None
+                self._gave_up = True
+                self._reset()
+        for round_ in range(3):
             if round_:
                 self._set_precision(round_)
                 self._reset()
             try:
-                result = self._run(work)
+                return self._run(work)
             except (_TooHard, EvaluationError):
-                if not self._engine.certified or self.certified:
-                    if round_ + 1 < _ROUNDS:
-                        continue
-                    raise LimitReached(
-                        "the integral of the rate law was not found to the tolerance at "
-                        f"{int(self._ctx.prec / 3.33)} digits"
-                    ) from None
-                self._gave_up = True
-                self._reset()
-                result = self._run(work)
-            if tight(result):
-                break
-        return result
+                continue
+        raise LimitReached(
+            "the integral of the rate law was not found to the tolerance at "
+            f"{int(self._ctx.prec / 3.33)} digits"
+        )
 
     def _run(self, work: Callable[[], Any]) -> Any:
         if not self._engine.certified:
@@ -836,10 +953,11 @@ class Curve:
     def _march(self, floor: Number, exact: bool = False) -> _March:
         """A march that serves sums from `floor` on."""
         for march in self._marches:
-            if march.floor <= floor and (not exact or march.floor == floor):
-                if march.floor or not floor or exact:
-                    return march
-        march = _March(self, self._engine, floor * self._ctx.ldexp(1, -20))
+            if march.floor == floor if exact else march.floor <= floor and (march.floor or not floor):
+                return march
+        march = _March(
+            self, self._engine, floor if exact else floor * self._ctx.ldexp(1, -20)
+        )
         self._marches.append(march)
         self._marches.sort(key=lambda m: -m.floor)
         return march
@@ -877,6 +995,8 @@ class Curve:
             low, high = todo.pop()
             try:
                 part, part_error = self._engine.integral(m, low, high, max(floor, abs(value)))
+            except _OutOfBudget:
+                raise
             except _TooHard:
                 middle = (low + high) / 2
                 if not low < middle < high or len(todo) > 200:
@@ -920,30 +1040,32 @@ class Curve:
         low, high = a.sigma, top
         need = target - a.total
         have = b.total - a.total
-        sigma, value, density = a.sigma, ctx.zero, a.density
+        base = ctx.zero  # H(low) - a.total
         guess = a.sigma + (top - a.sigma) * need / have if have else top
-        if density > 0 and need / density < (top - a.sigma) / 16:
-            guess = a.sigma + need / density
-        for _ in range(80):
+        if a.density > 0 and need / a.density < (top - a.sigma) / 16:
+            guess = a.sigma + need / a.density
+        for _ in range(120):
             self._tick()
-            guess = min(max(guess, low), high)
-            if guess in (low, high) and high > low:
-                guess = (low + high) / 2
-            value += self._pieces(m, sigma, guess, floor)[0] if guess > sigma else -self._pieces(
-                m, guess, sigma, floor
-            )[0]
-            sigma = guess
-            miss = need - value
-            if miss >= 0:
-                low = max(low, sigma)
-            else:
-                high = min(high, sigma)
-            density = engine.density(m, sigma)
-            if abs(miss) <= self._tolerance * max(need, floor) or high <= low:
-                break
-            guess = sigma + miss / density if density > 0 else (low + high) / 2
             if not low < guess < high:
                 guess = (low + high) / 2
+            sigma = guess
+            value = base + self._pieces(m, low, sigma, max(floor, a.total + base))[0]
+            miss = need - value
+            density = engine.density(m, sigma)
+            if miss >= 0:
+                low, base = sigma, value
+            else:
+                high = sigma
+            if abs(miss) <= self._tolerance * max(need, floor) or not low < (low + high) / 2 < high:
+                break
+            if not density > 0:
+                guess = (low + high) / 2
+            elif abs(miss) > target / 2:
+                # far away: Newton on log H, which is exact for exponential growth
+                total = a.total + value
+                guess = sigma + ctx.log(target / total) * total / density if total > 0 else high
+            else:
+                guess = sigma + miss / density
         value, error = self._pieces(m, a.sigma, sigma, floor)
         error += a.error + slack
         miss = abs(need - value)
@@ -976,7 +1098,11 @@ class Curve:
         if self._extinction is not None:
             return self._extinction
         ctx = self._ctx
-        march = self._march(ctx.zero, exact=True)
+        # near p = 1 at the latest the integrand shows its size
+        y0 = self._start(ctx.prec)
+        points = [ctx.zero] if y0 >= 0 else [-y0 * k / 8 for k in range(9)]
+        floor = max(self._w(x) for x in points) * ctx.ldexp(1, -40) if y0 < -8 else ctx.zero
+        march = self._march(floor, exact=True)
         indices: list[Number] = []
         while True:
             march.advance()
@@ -994,7 +1120,9 @@ class Curve:
                 else:
                     tail = 4 * last.density * last.sigma / (min(indices[-3:]) - 1)
             if tail <= last.total * self._tolerance * 4:
-                break
+                if last.total >= march.floor:
+                    break
+                march, indices = self._march(ctx.zero, exact=True), []
             if last.sigma > _MAX_SIGMA:
                 raise LimitReached("the extinction time converges too slowly to be computed")
         self._extinction = (

@@ -33,10 +33,13 @@ from kltheory.errors import KLTheoryError
 __all__ = [
     "BallField",
     "EvaluationError",
+    "LostDigits",
     "Program",
     "RealField",
+    "as_pieces",
     "compile_expr",
     "have_balls",
+    "real_context",
 ]
 
 try:  # certified arithmetic is an extra
@@ -57,11 +60,18 @@ _TINY_LOG = 4096
 """exp(-v) with v above 2 to this power is 0 to any precision that is used here."""
 
 
+def real_context(bits: int) -> Any:
+    """A context for real numbers of that precision, independent of mpmath's global one."""
+    ctx = mpmath.MPContext()
+    ctx.prec = bits
+    return ctx
+
+
 class EvaluationError(KLTheoryError):
     """A value is not real, not finite, not supported, or was not found within the precision."""
 
 
-class _Lost(Exception):
+class LostDigits(Exception):
     """A sum has cancelled all its digits: more precision or more exact terms are needed."""
 
 
@@ -491,7 +501,7 @@ class RealField:
         if self.checked and a and b:
             size = max(self.ctx.mag(a), self.ctx.mag(b))
             if not total or self.ctx.mag(total) < size - self.ctx.prec + 16:
-                raise _Lost
+                raise LostDigits
         return total
 
     def div(self, a: Number, b: Number) -> Number:
@@ -506,7 +516,26 @@ class RealField:
             if a < 0:
                 return self.ctx.zero
             raise EvaluationError("the value is too large")
+        if self.ctx.mag(a) > 64:  # mpmath would raise e to an integer power
+            ctx = self.ctx
+            with _extra_precision(ctx, ctx.mag(a) + 10):
+                whole = ctx.floor(a / ctx.ln2)
+                rest = a - whole * ctx.ln2
+            return ctx.ldexp(ctx.exp(rest), int(whole))
         return self.ctx.exp(a)
+
+    def zpower(self, exponent: _Exact, y: Number) -> Number:
+        """exp(-exponent * y), also where y is huge."""
+        extra = self.ctx.mag(y)
+        if extra < 8 or extra > _TINY_LOG:
+            return self.exp(-self.exact(exponent) * y)
+        with _extra_precision(self.ctx, extra + 4):
+            q = exponent.rational
+            if q is None:
+                product = self.exact(exponent) * y
+            else:
+                product = y * q.numerator / q.denominator
+        return self.exp(-product)
 
     def log(self, a: Number) -> Number:
         """log(a) of a positive number."""
@@ -690,6 +719,7 @@ class BallField:
 
     def __init__(self) -> None:
         self.analytic_only = False
+        self.work = 0
         self._cache: dict[tuple[int, Any], Number] = {}
         self._acb = _flint.acb
         self._arb = _flint.arb
@@ -743,6 +773,10 @@ class BallField:
     def exp(self, a: Number) -> Number:
         """exp(a)."""
         return a.exp()
+
+    def zpower(self, exponent: _Exact, y: Number) -> Number:
+        """exp(-exponent * y)."""
+        return (-self.exact(exponent) * y).exp()
 
     def log(self, a: Number) -> Number:
         """log(a) on the right half plane."""
@@ -873,7 +907,7 @@ class BallField:
         if n == 1 and f.name == "log1p" and u.real.lower() > -1:
             return u.log1p() / u
         before = self.prec
-        bits = 0 if size > 0.5 else min(MAX_PRECISION, n * -int(size.log().lower() / 0.69))
+        bits = 0 if size > 0.5 else min(MAX_PRECISION, n * (1 - int(float(size.log().lower()) / 0.69)))
         _flint.ctx.prec = before + bits + 10
         try:
             total = self.analytic(f, u)
@@ -1096,13 +1130,34 @@ class _Compiler:
                     rho = b
         if rho is None:
             return _Frame(tuple(kept))
+        # c r and -c r cancel exactly
+        groups: dict[tuple[_Exact, int], tuple[_Exact, bool]] = {}
+        for b, register, is_small in parts:
+            base, factor = self.multiple(register)
+            known, known_small = groups.get((b, base), (_ZERO, True))
+            groups[b, base] = (known + factor, known_small and is_small)
+        left = [(b, r, c, s) for (b, r), (c, s) in groups.items() if c]
+        if not left:
+            return _Frame(tuple(kept))
+        rho = min((b for b, _, _, _ in left), key=_order_key)
         total = None
         small = True
-        for b, register, is_small in parts:
+        for b, register, factor, is_small in left:
+            if factor != _ONE:
+                register = self.emit(_MUL, register, self.emit(_CONST, factor))
             shifted = self.scale(register, b - rho)
             total = shifted if total is None else self.emit(_ADD, total, shifted)
             small = small and (is_small or _order_key(b) > _order_key(rho))
         return _Frame(tuple(kept), rho, total, small)
+
+    def multiple(self, register: int) -> tuple[int, _Exact]:
+        """(r, c) with register = c r, c exact."""
+        instruction = self.code[register]
+        if instruction[0] == _MUL:
+            for one, other in (instruction[1:], instruction[:0:-1]):
+                if self.code[one][0] == _CONST:
+                    return other, self.code[one][1]
+        return register, _ONE
 
     def mantissa(self, frame: _Frame) -> int:
         """A register with frame / z^lead."""
@@ -1469,12 +1524,15 @@ def _rewrite_call(name: str, params: tuple[Any, ...], x: Any) -> Any:
 # ---------------------------------------------------------------------------------------------
 
 
-def _unfold(expr: Any) -> Any:
-    """Abs, sign, Heaviside, Min and Max as Piecewise; DiracDelta, which has no value, as 0."""
+def as_pieces(expr: Any) -> Any:
+    """Abs, sign, Heaviside, Min and Max as Piecewise; DiracDelta, which has no value, as 0.
+
+    Do this before differentiating: the derivative is then that of the piece, also at a knot.
+    """
     if not expr.has(sp.Abs, sp.sign, sp.Heaviside, sp.Min, sp.Max, sp.DiracDelta):
         return expr
     cases = sp.Piecewise
-    args = [_unfold(a) for a in expr.args]
+    args = [as_pieces(a) for a in expr.args]
     if isinstance(expr, sp.Abs):
         return cases((args[0], args[0] >= 0), (-args[0], True))
     if isinstance(expr, sp.sign):
@@ -1532,6 +1590,8 @@ class _Line:
     code: tuple[tuple[Any, ...], ...]
     register: int
     lead: _Exact
+    cost: int
+    """A rough price: a special function is worth a hundred products."""
 
 
 class Program:
@@ -1547,7 +1607,7 @@ class Program:
         if free:
             names = ", ".join(sorted(str(s) for s in free))
             raise EvaluationError(f"the expression still contains {names}")
-        self.expr = _unfold(expr)
+        self.expr = as_pieces(expr)
         self.symbol = symbol
         self.relations = _relations(self.expr)
         self._tests = [
@@ -1566,9 +1626,17 @@ class Program:
             )
             frame = compiler.frame(self.expr)
             register = compiler.mantissa(frame)
-            found = _Line(tuple(compiler.code), register, frame.lead)
+            cost = 10 + sum(100 if i[0] in (_FUN, _REM) else 2 for i in compiler.code)
+            found = _Line(tuple(compiler.code), register, frame.lead, cost)
             self._lines[key] = found
         return found
+
+    def leading_power(self) -> Fraction | None:
+        """b if the value is p^b times a function of log p that is not a power, as p -> 0."""
+        try:
+            return self.line(1, _ORDERS[-1], tuple(True for _ in self.relations)).lead.rational
+        except (EvaluationError, LostDigits):
+            return None
 
     def signature(self, field: RealField, y: Number) -> Signature:
         """Which of the relations hold at p = exp(-y)."""
@@ -1576,7 +1644,7 @@ class Program:
         for holds, test in self._tests:
             try:
                 value = test.run(field, y)
-            except _Lost:
+            except LostDigits:
                 value = field.ctx.zero
             out.append(bool(holds(value)))
         return tuple(out)
@@ -1592,7 +1660,7 @@ class Program:
         size = abs(y)
         value = _execute(line, field, size)
         if line.lead:
-            value = value * field.exp(-field.exact(line.lead) * size)
+            value = value * field.zpower(line.lead, size)
         return value
 
     def at_exp(self, ctx: Any, y: Number) -> Number:
@@ -1633,7 +1701,7 @@ class Program:
                     value = self.run(field, y, order)
                     if not ctx.isfinite(value):
                         raise EvaluationError("the value is not finite")
-                except _Lost:
+                except LostDigits:
                     previous = None
                 except EvaluationError as error:
                     reason = error
@@ -1677,9 +1745,10 @@ class Program:
                 return field._nan
             line = self.line(direction, order, signature)
             field.analytic_only = analytic
+            field.work += line.cost * (2 if field.prec > 256 else 1)
             value = _execute(line, field, size)
             if line.lead:
-                value = value * field.exp(-field.exact(line.lead) * size)
+                value = value * field.zpower(line.lead, size)
             total = value if total is None else total.union(value)
         return total
 
@@ -1716,7 +1785,7 @@ def _execute(line: _Line, field: Any, y: Number) -> Number:
         elif op == _CONST:
             push(field.exact(instruction[1]))
         elif op == _ZPOW:
-            push(field.exp(-field.exact(instruction[1]) * y))
+            push(field.zpower(instruction[1], y))
         elif op == _REM:
             push(field.remainder(instruction[1], instruction[2], registers[instruction[3]]))
         elif op == _POW:
