@@ -258,11 +258,11 @@ def compare(sets, seed):
 
 
 def test_two_derivations_agree_on_40_random_questions():
-    """Each k satisfies the inequalities written down a second time, and k - 1 does not (k < 10^19)."""
+    """Each k satisfies the inequalities of the second derivation, and k - 1 does not (k < 1e19)."""
     assert compare(40, seed=1) > 120
 
 
 @pytest.mark.slow
 def test_two_derivations_agree_on_500_random_questions():
-    """Each k satisfies the inequalities written down a second time, and k - 1 does not (k < 10^19)."""
+    """Each k satisfies the inequalities of the second derivation, and k - 1 does not (k < 1e19)."""
     assert compare(500, seed=2) > 1500

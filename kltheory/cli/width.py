@@ -7,7 +7,7 @@ import io
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -110,7 +110,7 @@ def command(
 
     \b
     kltheory width --n 60 --m 10 --train hidden --sigma-f 1 --norm-f 1 --y-norm 3.2 --failure 0.05
-    kltheory width --n 5 --m 5 --train both --sigma-f 0.5 --norm-f 1 --x-inf 1 --failure 0.05 --k 200
+    kltheory width --n 5 --m 5 --sigma-f 0.5 --norm-f 1 --x-inf 1 --failure 0.05 --k 20000
     kltheory width --n 5 --m 5 --sigma-f 0.5 --norm-f 1 --x-inf 1 --failure 0.05 --curve m=5,10,20
 
     --k, --curve, --exponents and --check add a second table; --check draws at --k, or else at the k
@@ -157,7 +157,7 @@ def command(
     return code
 
 
-# -- tables ------------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class _Table:
 
     title: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def _names(checks: tuple[WidthCheck, ...]) -> set[str]:
@@ -255,8 +255,8 @@ def _checks(checks: tuple[WidthCheck, ...]) -> _Table:
             f"[{check.interval[0]:.4f}, {check.interval[1]:.4f}]",
             f"{check.allowed:g}",
             "yes" if check.holds else "NO",
-            str(check.k_observed),
-            f"{check.k / check.k_observed:.1f}",
+            "-" if check.k_observed is None else str(check.k_observed),
+            "-" if check.looseness is None else f"{check.looseness:.1f}",
         )
         for check in checks
     ]
@@ -264,7 +264,7 @@ def _checks(checks: tuple[WidthCheck, ...]) -> _Table:
     return _Table("Networks drawn at the k of each theorem", header, rows)
 
 
-# -- formats -----------------------------------------------------------------------------------------
+# -- formats ---------------------------------------------------------------------------------------
 
 
 def _as_text(answer: Mapping[str, Any], tables: list[_Table]) -> str:

@@ -125,7 +125,7 @@ class Bounds:
         non-negative iid variables.
         """
         c, k, ell = self.setting.constants, self.k, self.ell
-        square, b1 = c.C_phi.low ** 2, c.B1.high
+        square, b1 = c.C_phi.low**2, c.B1.high
         by_lipschitz = max(square - b1 * b1 / k, Decimal(0)).sqrt() - b1 * (2 * ell / k).sqrt()
         by_moments = square - (2 * ell * c.fourth_moment.high / k).sqrt()
         return max(by_lipschitz, max(by_moments, Decimal(0)).sqrt(), Decimal(0))
@@ -166,8 +166,8 @@ class Bounds:
     def kept(self, dimension: Decimal, square: Decimal, mass: Decimal) -> Decimal:
         """Matrix Chernoff in `dimension`, with ‖V_i‖² ≤ square and E V_i V_iᵀ ≥ mass · I."""
         c = self.setting.constants
-        mean = mass * c.C_phi_prime.low ** 2
-        needed = c.B1.high ** 2 * square * (dimension.ln() + self.ell)
+        mean = mass * c.C_phi_prime.low**2
+        needed = c.B1.high**2 * square * (dimension.ln() + self.ell)
         return chernoff_keep(needed / (self.k * mean)) if mean > 0 else Decimal(0)
 
     def row_norm(self) -> tuple[Decimal, Decimal]:

@@ -53,19 +53,24 @@ class WidthCheck:
     """Wilson's 95 % interval for the probability of failure."""
     holds: bool
     """False if the theorem is refuted: promised, and the whole interval is above p."""
-    k_observed: int
-    """About the least k at which the event failed in at most a share p of the draws."""
+    k_observed: int | None
+    """About the least k with failures in at most a share p of the draws; None if above k."""
 
     @property
     def frequency(self) -> float:
         """The share of draws in which the event failed."""
         return self.failures / self.draws
 
+    @property
+    def looseness(self) -> float | None:
+        """k divided by the least k that was observed to be enough."""
+        return None if self.k_observed is None else self.k / self.k_observed
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         found = {name: getattr(self, name) for name in self.__slots__}
         found["interval"] = list(self.interval)
-        return found | {"frequency": self.frequency, "looseness": self.k / self.k_observed}
+        return found | {"frequency": self.frequency, "looseness": self.looseness}
 
 
 def wilson(failures: int, draws: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -205,10 +210,11 @@ def _both_paper(d: _Draw) -> bool:
 def _attains(d: _Draw) -> bool:
     """Is A⁺y in the interior of the image of the box?  A linear program for the widest margin t."""
     from scipy.optimize import linprog
+    from scipy.sparse import csr_array
 
     if d.mixed is None:
         raise TypeError("attainability needs QV")
-    rank, k = d.mixed.shape
+    k = d.k
     low, high = d.problem.activation.branches.image(d.z)
     # Variables: b_i ≥ 0 with a_i = low_i + t + b_i ≤ high_i - t, and t ≤ 1.
     bounded = np.isfinite(high)
@@ -218,9 +224,7 @@ def _attains(d: _Draw) -> bool:
     upper[:, -1] = 2.0
     cost = np.zeros(k + 1)
     cost[-1] = -1.0
-    from scipy.sparse import csr_array
-
-    found = linprog(
+    found = linprog(  # type: ignore[call-overload]
         cost,
         A_ub=csr_array(upper) if len(upper) else None,
         b_ub=(high - low)[bounded] if len(upper) else None,
@@ -244,7 +248,10 @@ _EVENTS: dict[str, Callable[[_Draw], bool]] = {
 
 
 def _observed(experiment: _Experiment, draws: int, allowed: float, start: int) -> int:
-    """Return about the least k with at most a share `allowed` of failures, within 2 %."""
+    """Return about the least k with at most a share `allowed` of failures, within 2 %.
+
+    `start` is such a k already.
+    """
 
     def enough(k: int) -> bool:
         return experiment.failures(k, draws) <= allowed * draws
@@ -307,7 +314,11 @@ def check_widths(
                 allowed=allowed,
                 interval=interval,
                 holds=not (promised and interval[0] > allowed),
-                k_observed=_observed(experiment, draws, allowed, at),
+                k_observed=(
+                    _observed(experiment, draws, allowed, at)
+                    if failures <= allowed * draws
+                    else None
+                ),
             )
         )
     if skipped and not found:

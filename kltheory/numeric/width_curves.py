@@ -15,8 +15,10 @@ from kltheory.numeric.width import Widths, width
 
 __all__ = ["OVER", "Exponents", "WidthCurves", "exponents", "width_curves"]
 
-OVER = ("n", "m", "n=m", "d", "sigma_f", "norm_f", "y_norm", "x_inf", "noise_inf", "failure")
-OVER += ("entry_bound", "alpha", "p")
+OVER: tuple[str, ...] = (
+    *("n", "m", "n=m", "d", "sigma_f", "norm_f", "y_norm", "x_inf", "noise_inf"),
+    *("failure", "entry_bound", "alpha", "p"),
+)
 """What a curve can run over; alpha and p are parameters of the power loss."""
 
 
@@ -145,7 +147,9 @@ _DIRECTIONS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
 }
 
 
-def exponents(train: str = "hidden", activation: Any = "sigmoid", **options: Any) -> tuple[Exponents, ...]:
+def exponents(
+    train: str = "hidden", activation: Any = "sigmoid", **options: Any
+) -> tuple[Exponents, ...]:
     """Fit d log k/d log(parameter) for each theorem, for ‖y‖ = √m, L_F = 1 and the square loss.
 
     In n with m small, in m with n small, in n = m together, and in σ_F.  The joint slope tells

@@ -86,7 +86,11 @@ def _power(p: Decimal) -> WidthLoss:
         return (exponent * s) ** (1 / exponent) if s else s
 
     return WidthLoss(
-        "power" if p else "mse", psi, lambda radius: radius ** (2 * p) if radius else radius, True, True
+        "power" if p else "mse",
+        psi,
+        lambda radius: radius ** (2 * p) if radius else radius,
+        True,
+        True,
     )
 
 

@@ -49,7 +49,7 @@ _LINEAR = ("F linear", "y in Im F")
 
 
 def _slope_square(b: Bounds) -> Decimal:
-    return b.setting.constants.C_phi_prime.low ** 2
+    return b.setting.constants.C_phi_prime.low**2
 
 
 def _per_curvature(value: Decimal, s: Setting) -> Decimal:
