@@ -56,6 +56,10 @@ _ORDERS = (1, 2, 4, 8)
 """Numbers of exact terms of a frame, tried in this order."""
 _MAX_BITS = 4096
 """An exact number with more bits than this is kept as a symbol."""
+_MAX_SIZE = 4096
+"""Bits of size of an argument beyond which a function would take too long (sin of exp(1e10))."""
+_ANY_SIZE = frozenset("atan acot asinh acosh tanh coth erf erfc LambertW omega".split())
+"""Functions that are quick at any argument."""
 _TINY_LOG = 4096
 """exp(-v) with v above 2 to this power is 0 to any precision that is used here."""
 
@@ -387,6 +391,13 @@ def _coefficient(f: _Analytic, k: int) -> _Exact:
     if not f.centre:
         if f.name == "LambertW" and f.params[0] == 0:
             return _q(Fraction((-k) ** (k - 1), math.factorial(k))) if k else _ZERO
+        if f.name in ("besseli", "besselj") and f.params[0].is_Integer and f.params[0] >= 0:
+            order = int(f.params[0])
+            j, odd = divmod(k - order, 2)
+            if j < 0 or odd:
+                return _ZERO
+            sign = -1 if f.name == "besselj" and j % 2 else 1
+            return _q(Fraction(sign, 2**k * math.factorial(j) * math.factorial(j + order)))
         if f.name in ("Si", "Shi"):
             sign = -1 if f.name == "Si" and k % 4 == 3 else 1
             return _q(Fraction(sign, k * math.factorial(k))) if k % 2 else _ZERO
@@ -455,6 +466,11 @@ class RealField:
         self.ctx = ctx
         self.checked = False
         self._cache: dict[tuple[int, Any], Number] = {}
+        self._tables: dict[tuple[int, int], Any] = {}
+
+    def table(self, line: _Line) -> tuple[Number | None, ...]:
+        """The numbers of the exact operands of a line."""
+        return _table(self, line, self.ctx.prec)
 
     def exact(self, value: _Exact) -> Number:
         """The number of an exact value without Y."""
@@ -524,11 +540,11 @@ class RealField:
             return ctx.ldexp(ctx.exp(rest), int(whole))
         return self.ctx.exp(a)
 
-    def zpower(self, exponent: _Exact, y: Number) -> Number:
+    def zpower(self, exponent: _Exact, y: Number, known: Number | None = None) -> Number:
         """exp(-exponent * y), also where y is huge."""
         extra = self.ctx.mag(y)
         if extra < 8 or extra > _TINY_LOG:
-            return self.exp(-self.exact(exponent) * y)
+            return self.exp(-(self.exact(exponent) if known is None else known) * y)
         with _extra_precision(self.ctx, extra + 4):
             q = exponent.rational
             if q is None:
@@ -563,6 +579,8 @@ class RealField:
     def function(self, name: str, params: tuple[Any, ...], x: Number) -> Number:
         """A named function of a real number."""
         ctx = self.ctx
+        if name not in _ANY_SIZE and x and ctx.mag(x) > _MAX_SIZE:
+            raise EvaluationError(f"{name} is not evaluated beyond 2^{_MAX_SIZE}")
         p = [self.constant(v) for v in params if isinstance(v, sp.Expr)]
         try:
             if name == "LambertW":
@@ -577,6 +595,8 @@ class RealField:
                 )
             elif name == "omega":
                 value = self._omega(x)
+            elif name == "erfc" and ctx.mag(x) > 100 and x > 0:
+                value = self._erfc_far(x)
             elif name == "erfcinv":
                 value = ctx.erfinv(1 - x)
             elif name == "polygamma":
@@ -588,6 +608,17 @@ class RealField:
         except KeyError:
             raise EvaluationError(f"the function {name} is not supported") from None
         return self._real(value)
+
+    def _erfc_far(self, x: Number) -> Number:
+        """erfc(x) = e^{-x²}/(x√π) (1 - 1/(2x²) + 3/(2x²)² - ...), where mpmath overflows."""
+        ctx = self.ctx
+        total = term = ctx.one
+        for k in range(1, 100):
+            term = term * (1 - 2 * k) / (2 * x * x)
+            if ctx.mag(term) < -ctx.prec - 10:
+                break
+            total += term
+        return ctx.exp(-x * x) * total / (x * ctx.sqrt(ctx.pi))
 
     def _omega(self, h: Number) -> Number:
         """The root w > -1 of w - log(1 + w) = h^2/2 with the sign of h, by Newton in log(1 + w)."""
@@ -708,6 +739,11 @@ _ENTIRE = {
     "airybi", "fresnels", "fresnelc", "zeta",
 }  # fmt: skip
 """Entire or meromorphic: no branch cut to look at."""
+_SLOW = {
+    "LambertW", "besseli", "besselj", "besselk", "bessely", "hyper", "polylog", "expint", "zeta",
+    "lowergamma", "uppergamma", "polygamma", "gamma", "loggamma", "digamma", "omega",
+}  # fmt: skip
+"""Balls of these take milliseconds."""
 
 
 class BallField:
@@ -721,6 +757,7 @@ class BallField:
         self.analytic_only = False
         self.work = 0
         self._cache: dict[tuple[int, Any], Number] = {}
+        self._tables: dict[tuple[int, int], Any] = {}
         self._acb = _flint.acb
         self._arb = _flint.arb
         self._nan = _flint.acb("nan")
@@ -729,6 +766,10 @@ class BallField:
     def prec(self) -> int:
         """The precision in bits."""
         return int(_flint.ctx.prec)
+
+    def table(self, line: _Line) -> tuple[Number | None, ...]:
+        """Balls around the exact operands of a line."""
+        return _table(self, line, self.prec)
 
     def exact(self, value: _Exact) -> Number:
         """A ball around an exact value without Y."""
@@ -774,9 +815,9 @@ class BallField:
         """exp(a)."""
         return a.exp()
 
-    def zpower(self, exponent: _Exact, y: Number) -> Number:
+    def zpower(self, exponent: _Exact, y: Number, known: Number | None = None) -> Number:
         """exp(-exponent * y)."""
-        return (-self.exact(exponent) * y).exp()
+        return (-(self.exact(exponent) if known is None else known) * y).exp()
 
     def log(self, a: Number) -> Number:
         """log(a) on the right half plane."""
@@ -828,6 +869,8 @@ class BallField:
             if not (entire or integer):
                 return self._nan
         p = [self.constant(v) for v in params if isinstance(v, sp.Expr)]
+        if name in _SLOW:
+            self.work += 1000
         if name in _ACB_NAMES:
             return getattr(x, _ACB_NAMES[name])()
         if name == "acot":
@@ -1686,12 +1729,15 @@ class Program:
         agree = min(target, relative_bits or target)
         field = RealField(ctx)
         reason: Exception = EvaluationError("no digits are left")
+        orders = [o for o in _ORDERS if o >= start[0]]
+        passes = [(o, False, 5 * target) for o in orders[:2]]
+        passes += [(o, False, MAX_PRECISION + target) for o in orders]
         # the last resort: a sum that is exactly 0 at this point is not 0 beside it
-        for order, aside in [*((o, False) for o in _ORDERS if o >= start[0]), (_ORDERS[0], True)]:
+        for order, aside, most in [*passes, (_ORDERS[0], True, MAX_PRECISION + target)]:
             extra = start[1] if order == start[0] else 0
             previous = None
             bits = target + 20 + extra
-            while bits <= MAX_PRECISION + target:
+            while bits <= most + extra:
                 ctx.prec = bits
                 try:
                     field.checked = True
@@ -1772,20 +1818,30 @@ def _possible(relation: Any, value: Number) -> tuple[bool, ...]:
     return (True, False)
 
 
+def _table(field: Any, line: _Line, bits: int) -> tuple[Number | None, ...]:
+    found = field._tables.get((id(line), bits))
+    if found is None:
+        numbers = tuple(field.exact(i[1]) if i[0] in (_CONST, _ZPOW) else None for i in line.code)
+        # the line is kept too, so that its id stays its own
+        found = field._tables[id(line), bits] = (line, numbers)
+    return found[1]
+
+
 def _execute(line: _Line, field: Any, y: Number) -> Number:
     """Runs the operations on one number or ball; returns the register of the value."""
     registers: list[Any] = []
     push = registers.append
-    for instruction in line.code:
+    constants = field.table(line)
+    for instruction, constant in zip(line.code, constants, strict=True):
         op = instruction[0]
         if op == _MUL:
             push(registers[instruction[1]] * registers[instruction[2]])
         elif op == _ADD:
             push(field.add(registers[instruction[1]], registers[instruction[2]]))
         elif op == _CONST:
-            push(field.exact(instruction[1]))
+            push(constant)
         elif op == _ZPOW:
-            push(field.zpower(instruction[1], y))
+            push(field.zpower(instruction[1], y, constant))
         elif op == _REM:
             push(field.remainder(instruction[1], instruction[2], registers[instruction[3]]))
         elif op == _POW:
