@@ -1,8 +1,8 @@
 """The sharp form of Theorem 3.2, and gradient descent.
 
 The paper bounds σ_min(J_g(t)) from below by σ_J/2 as long as the trajectory stays in a ball.  With
-a constant Λ such that ‖J_g(θ) - J_g(θ(0))‖ <= Λ‖θ - θ(0)‖, the singular value at path length ρ is at
-least σ_J - Λρ, and p(t) = ψ(L(y(t))) satisfies -ṗ >= (a0 - a1 ρ) ρ̇, a0 = σ_F σ_J, a1 = σ_F Λ.
+a constant Λ such that ‖J_g(θ) - J_g(θ(0))‖ <= Λ‖θ - θ(0)‖, the singular value at path length ρ is
+at least σ_J - Λρ, and p(t) = ψ(L(y(t))) satisfies -ṗ >= (a0 - a1 ρ) ρ̇, a0 = σ_F σ_J, a1 = σ_F Λ.
 Integrated, with p0 = p(0):
 
     p0 - p >= a0 ρ - a1 ρ²/2,        so (a0 - a1 ρ)² >= a0² - 2 a1 (p0 - p) = A + B p,
