@@ -215,7 +215,8 @@ def distances() -> None:
         ratio = bound.distance[marks] / true[1:]
         print(
             f"   step {step}: largest bound / largest true distance "
-            f"{bound.distance.max() / true.max():.2f}; ratio at single times {ratio.min():.2f} to {ratio.max():.2f}"
+            f"{bound.distance.max() / true.max():.2f}; at single times "
+            f"{ratio.min():.2f} to {ratio.max():.2f}"
         )
 
 

@@ -234,8 +234,8 @@ def _lanczos_spectrum(a: Any, m: int, n: int) -> Spectrum:
         ) from None
     if not (smallest > 1e-12 * largest):
         raise LimitReached(
-            f"an operator of shape ({m}, {n}) is rank deficient to rounding (κ > 1e6) and too large for "
-            f"its smallest non-zero singular value (limit: {GRAM_SIDE} rows or columns)."
+            f"an operator of shape ({m}, {n}) is rank deficient to rounding (κ > 1e6), and too "
+            f"large for its smallest non-zero singular value (limit: {GRAM_SIDE} rows or columns)."
         )
     return Spectrum(np.sqrt([largest, smallest]), None, None, "lanczos")
 

@@ -385,3 +385,14 @@ def test_network_does_not_change_under_a_rotation_of_its_input(seed: int, name: 
     np.testing.assert_allclose(turned.forward(), net.forward(), rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(turned.kernel("both"), net.kernel("both"), rtol=1e-9, atol=1e-11)
     assert turned.sigma_min("both") == pytest.approx(net.sigma_min("both"), rel=1e-8, abs=1e-11)
+
+
+@pytest.mark.parametrize("train", MODES)
+def test_jacobian_agrees_with_automatic_differentiation(train: str) -> None:
+    """PyTorch's autograd, where it is installed, gives the same Jacobian."""
+    torch = pytest.importorskip("torch")
+    net = _small("tanh", 3, 0.8)
+    u, W, V = (torch.tensor(np.array(a), dtype=torch.float64) for a in (net.u, net.W, net.V))
+    J = torch.autograd.functional.jacobian(lambda w, v: v @ torch.tanh(w @ u) / 5**0.5, (W, V))
+    blocks = [j.reshape(3, -1).numpy() for j in (J if train == "both" else J[:1])]
+    np.testing.assert_allclose(net.jacobian(train), np.hstack(blocks), rtol=1e-12, atol=1e-15)

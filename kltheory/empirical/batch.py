@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) over the whole batch."""
 
 _CHUNK = 256
-_ROW_ENTRIES = 2**19
+_ROW_ENTRIES = 2**20
 _MOST_ROWS = 96
 _FAILURE_EVERY = 64
 
@@ -89,7 +89,10 @@ class _Running:
 
 
 def capacity(q: int, k: int, jobs: int) -> int:
-    """Return how many rows are worked on together: what fits the cache, at most 96."""
+    """Return how many rows are worked on together.
+
+    So many that a call of NumPy costs little per run, and no more than the outer cache holds.
+    """
     return int(max(1, min(_MOST_ROWS, jobs, _ROW_ENTRIES // (q * k))))
 
 

@@ -108,8 +108,9 @@ def descend(
         train, steps, tol, verified, every, watched, sigma_min, fast, stop_failed, progress
     )
     labels = [_label(form, p, train) for p in problems]
-    etas = _step_sizes(step, problems, networks, train)
-    kept = _prepare(problems, networks, etas, labels, train, verified or allow_unstable)
+    given = _given_steps(step, len(problems))
+    any_step = verified or allow_unstable
+    etas, kept = _prepare(problems, networks, given, labels, train, any_step)
     with deferred_interrupt() as interrupted:
         runs = _run_all(settings, problems, networks, etas, labels, kept, interrupted)
     return runs[0] if single else runs
@@ -192,48 +193,52 @@ def _label(form: str, problem: Problem, train: str) -> str:
     return form
 
 
-def _step_sizes(
-    step: float | str | Sequence[float],
-    problems: list[Problem],
-    networks: list[TwoLayerNetwork],
-    train: str,
-) -> list[float]:
+def _given_steps(step: float | str | Sequence[float], runs: int) -> list[float | None]:
+    """Return one step for each run; None where the safe step is to be taken."""
     if isinstance(step, str):
         if step != "safe":
             raise InputError(f"step: got {step!r}; give a number, or 'safe'.")
-        return [safe_step(p, net, train).value for p, net in zip(problems, networks, strict=True)]
-    etas = [float(step)] * len(problems) if np.ndim(step) == 0 else [float(s) for s in step]  # type: ignore[arg-type,union-attr]
-    if len(etas) != len(problems):
-        raise InputError(f"got {len(etas)} steps for {len(problems)} runs: give one of each.")
-    for eta in etas:
+        return [None] * runs
+    given = np.atleast_1d(np.asarray(step, dtype=np.float64))
+    if (
+        given.ndim != 1
+        or given.size not in (1, runs)
+        or (np.ndim(step) == 1 and given.size != runs)
+    ):
+        raise InputError(f"got {given.size} steps for {runs} runs: give one of each.")
+    for eta in given:
         if not (np.isfinite(eta) and eta > 0):
-            raise InputError(f"step: got {eta!r}; it must be a positive number.")
-    return etas
+            raise InputError(f"step: got {float(eta)!r}; it must be a positive number.")
+    return [float(eta) for eta in np.broadcast_to(given, runs)]
 
 
 def _prepare(
     problems: list[Problem],
     networks: list[TwoLayerNetwork],
-    etas: list[float],
+    given: list[float | None],
     labels: list[str],
     train: str,
     any_step: bool,
-) -> list[Reduced | None]:
-    """Refuse unstable steps; keep the reduced systems if they are small."""
+) -> tuple[list[float], list[Reduced | None]]:
+    """Fix the steps, refuse unstable ones, and keep the reduced systems if they are small."""
     total = sum(p.m * net.k for p, net in zip(problems, networks, strict=True))
     keep = total <= _KEPT_ENTRIES or len(problems) == 1
+    etas: list[float] = []
     kept: list[Reduced | None] = []
-    for problem, network, eta, label in zip(problems, networks, etas, labels, strict=True):
+    for problem, network, eta, label in zip(problems, networks, given, labels, strict=True):
         reduced = reduce(problem, network, train) if label == "observation" else None
-        if not any_step:
+        if eta is None:
+            eta = safe_step(problem, network, train, reduced).value
+        elif not any_step:
             limit = unstable_from(problem, network, train, reduced)
             if not eta < limit:
                 raise InputError(
                     f"the step {eta:g} is unstable at this initialisation: the largest stable "
                     f"step is {limit:.4g}. Take a smaller step, or allow_unstable=True."
                 )
+        etas.append(eta)
         kept.append(reduced if keep else None)
-    return kept
+    return etas, kept
 
 
 # -- running ---------------------------------------------------------------------------------------

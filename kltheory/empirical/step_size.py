@@ -51,6 +51,14 @@ def initial_kernel(
     return np.asarray((kernel + kernel.T) / 2)
 
 
+def _observed(problem: Problem, network: TwoLayerNetwork, reduced: Reduced | None) -> Array:
+    """Return y(0); from the reduced system if there is one, so that V is not drawn again."""
+    if reduced is None:
+        return problem.forward(network.forward())
+    x = reduced.inner @ network.activation.phi(network.z)
+    return np.asarray(x if reduced.outer is None else reduced.outer @ x)
+
+
 def _weight(problem: Problem, y0: Array) -> float:
     """Return the size of ∇L relative to r at the start: the stiffness of the loss there."""
     loss = problem.loss
@@ -72,13 +80,18 @@ def unstable_from(
 
     Near the initialisation r⁺ ≈ (I - η w K) r, K = (J_F J_g)(J_F J_g)ᵀ, ∇L = w r.
     """
-    weight = _weight(problem, problem.forward(network.forward()))
+    weight = _weight(problem, _observed(problem, network, reduced))
     largest = float(np.linalg.eigvalsh(initial_kernel(problem, network, train, reduced))[-1])
     stiffness = weight * largest
     return 2.0 / stiffness if stiffness > 0 else float("inf")
 
 
-def safe_step(problem: Problem, network: TwoLayerNetwork, train: str = "hidden") -> StepSize:
+def safe_step(
+    problem: Problem,
+    network: TwoLayerNetwork,
+    train: str = "hidden",
+    reduced: Reduced | None = None,
+) -> StepSize:
     """Return a step size under which descent is safe.
 
     Output layer fixed and F = A: proved for all steps.  The gradient of the loss in θ is
@@ -86,25 +99,27 @@ def safe_step(problem: Problem, network: TwoLayerNetwork, train: str = "hidden")
         β = ω [L B1² ‖N‖² + B2 max‖N_i‖ G0],  N = A V/√k,
     L the Lipschitz constant of ∇L on the ball of radius 2‖y(0) - y‖, G0 = sup‖∇L‖ on [L ≤ L0];
     then η = 1/β gives f(θ⁺) ≤ f(θ) - η‖∇f‖²/2.  Otherwise η = 1/(L λ_max(K)) of the kernel at the
-    initialisation, which is stable there and proves nothing further on.
+    initialisation, which is stable there and proves nothing further on.  A reduced system that is
+    at hand already may be given.
     """
     check_train(train)
     problem.require_size(network.n)
-    if train == "hidden" and problem.linear:
-        return _proved_step(problem, network)
-    reduced = reduce(problem, network, train) if has_reduction(problem, train) else None
-    rho = float(np.linalg.norm(problem.forward(network.forward()) - problem.observation))
+    if reduced is None and has_reduction(problem, train):
+        reduced = reduce(problem, network, train)
+    if train == "hidden" and reduced is not None:
+        return _proved_step(problem, network, reduced)
+    y0 = _observed(problem, network, reduced)
+    rho = float(np.linalg.norm(y0 - problem.observation))
     largest = float(np.linalg.eigvalsh(initial_kernel(problem, network, train, reduced))[-1])
     stiffness = problem.loss.lipschitz(rho) * largest
     value = 1.0 / stiffness if stiffness > 0 else float("inf")
     return StepSize(value, Evidence.COMPUTED, "half the largest stable step at the initialisation")
 
 
-def _proved_step(problem: Problem, network: TwoLayerNetwork) -> StepSize:
+def _proved_step(problem: Problem, network: TwoLayerNetwork, observed: Reduced) -> StepSize:
     b1, b2 = network.activation.B1, network.activation.B2
-    observed = reduce(problem, network, "hidden")
     matrix = observed.inner if observed.outer is None else observed.outer @ observed.inner
-    y0 = problem.forward(network.forward())
+    y0 = _observed(problem, network, observed)
     rho = float(np.linalg.norm(y0 - problem.observation))
     lipschitz = problem.loss.lipschitz(2.0 * rho)
     if isinstance(problem.loss, RadialLoss) and problem.loss.convex:
@@ -140,7 +155,7 @@ def required_step(
     reduced = reduce(problem, network, train) if has_reduction(problem, train) else None
     values, vectors = np.linalg.eigh(initial_kernel(problem, network, train, reduced))
     values = np.maximum(values, 0.0)
-    r0 = problem.forward(network.forward()) - problem.observation
+    r0 = _observed(problem, network, reduced) - problem.observation
     parts = np.square(vectors.T @ r0)
     weight = _weight(problem, r0 + problem.observation)
 
