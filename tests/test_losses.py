@@ -1,5 +1,11 @@
 """The registry of losses and ψ derived from radial profiles, growth and uniform convexity."""
 
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import jsonschema
 import mpmath
 import numpy as np
 import pytest
@@ -7,6 +13,7 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kltheory import cli
 from kltheory import loss_functions as lf
 from kltheory.errors import InputError, KLTheoryError, NotDesingularizing
 from kltheory.numeric.kl_test import ball_points, kl_test
@@ -353,3 +360,55 @@ def test_points_outside_are_skipped():
     assert (result.points, result.skipped) == (1, 2)
     none = kl_test(lambda v: 0.0, lambda v: v, psi, points)
     assert "nothing was tested" in none.verdict
+
+
+# -- the command -------------------------------------------------------------------------------
+
+
+def run(*words: str) -> tuple[int, str, str]:
+    """The exit code, the output and the error of a command."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main(["losses", *words])
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_the_command_lists_every_loss_in_every_format():
+    """Each format names each loss."""
+    for form in ("text", "json", "csv", "latex", "markdown"):
+        code, out, _ = run("--format", form)
+        assert code == 0
+        assert all(q.name in out for q in losses())
+
+
+def test_one_loss_is_shown_with_its_proof():
+    """`kltheory losses NAME` has the proof line, the range of parameters, and ψ with numbers."""
+    code, out, _ = run("power", "--param", "p=1")
+    assert code == 0
+    assert "equality in (4)" in out
+    assert "p >= 0" in out
+    assert "sqrt(2)*s**(1/4)" in out
+
+
+def test_the_answer_fits_its_schema():
+    """The JSON of all losses, and of one with numbers, is what the schema says."""
+    schema = json.loads((Path(cli.__file__).parents[1] / "schemas" / "losses.json").read_text())
+    for words in ((), ("welsch",), ("lojasiewicz", "--param", "alpha=1/3", "--param", "c=2")):
+        answer = json.loads(run(*words, "--format", "json")[1])
+        jsonschema.validate(answer, schema)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("hubber",), "did you mean huber"),
+        (("power", "--param", "q=1"), "no parameter q"),
+        (("power", "--param", "p=-1"), "p >= 0"),
+        (("--param", "p=1"), "goes with a NAME"),
+    ],
+)
+def test_wrong_words_end_with_code_2(words, message):
+    """What the command cannot do it says in a line, with exit code 2."""
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert message in err

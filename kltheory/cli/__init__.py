@@ -19,6 +19,7 @@ import kltheory
 from kltheory.errors import KLTheoryError
 
 COMMANDS = {
+    "losses": ("kltheory.cli.losses", "The losses that are known, each with its ψ and its proof."),
     "bound": ("kltheory.cli.bound", "Rates and bounds that follow from a loss or from ψ."),
     "width": ("kltheory.cli.width", "How wide a network must be for the guarantees to hold."),
 }

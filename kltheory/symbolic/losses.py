@@ -115,6 +115,21 @@ class Loss:
     refusal: str | None = None
     """Why `loss` does not build it."""
 
+    @property
+    def formula_latex(self) -> str:
+        """L_y(v) in LaTeX."""
+        return _LATEX[self.name]
+
+    @property
+    def psi_latex(self) -> str | None:
+        """ψ(s) in LaTeX; None if there is none."""
+        if self.psi is None:
+            return None
+        if self.name == "radial":
+            return r"\ell^{-1}(s)"
+        found: str = sp.latex(parse(self.psi, "s").expr)
+        return found
+
     def desingularizer(self, **values: Any) -> Desingularizer:
         """ψ with these values of the parameters; those that are not given stay symbols."""
         if self.refusal is not None or self.psi is None:
@@ -148,7 +163,9 @@ class Loss:
         return {
             "name": self.name,
             "formula": self.formula,
+            "formula_latex": self.formula_latex,
             "psi": self.psi,
+            "psi_latex": self.psi_latex,
             "alpha": self.alpha,
             "valid_on": self.valid_on,
             "convex": self.convex,
@@ -190,7 +207,32 @@ def _with(d: Desingularizer, **changes: Any) -> Desingularizer:
 # ---------------------------------------------------------------------------------------------
 # The registry
 
-_MU = Parameter("mu", "the constant μ > 0")
+_LATEX = {
+    "mse": r"\frac12\|r\|^2",
+    "squared-norm": r"\|r\|^2",
+    "mean-squared": r"\frac1m\|r\|^2",
+    "weighted-mse": r"\frac12 r^\top\Lambda r",
+    "lojasiewicz": r"\|\nabla L\| \ge \frac{L^{1-\alpha}}{c\alpha}",
+    "pl": r"\|\nabla L\|^2 \ge 2\mu L",
+    "strongly-convex": r"\mu\text{-strongly convex}",
+    "radial": r"\ell(\|r\|)",
+    "power": r"\frac{\|r\|^{2p+2}}{2p+2}",
+    "separable-power": r"\frac1p\sum_i|r_i|^p",
+    "huber": r"\frac12\|r\|^2\ (\|r\|\le\delta),\quad \delta\|r\|-\frac{\delta^2}2",
+    "log-cosh": r"\sum_i\log\cosh r_i",
+    "pseudo-huber": r"\sum_i\delta^2\Big(\sqrt{1+(r_i/\delta)^2}-1\Big)",
+    "cauchy": r"\frac12\log(1+\|r\|^2)",
+    "welsch": r"1-e^{-\|r\|^2/2}",
+    "uniformly-convex": r"\text{uniformly convex, } \varphi(x)=\frac{\mu}{p}x^p",
+    "growth-power": r"\text{convex, } L\ge\frac{\mu}{p}\,\mathrm{dist}(v,\mathrm{Argmin}\,L)^p",
+    "kl-softmax": r"\mathrm{KL}(p\,\|\,\mathrm{softmax}(v))",
+    "poisson": r"\sum_i v_i-y_i+y_i\log\frac{y_i}{v_i}",
+    "norm": r"\|r\|",
+    "logistic": r"\sum_i\log(1+e^{-z_i})",
+    "cross-entropy": r"-\log\mathrm{softmax}(v)_j",
+}
+
+_MU = Parameter("mu", "the constant μ")
 _REGISTRY = (
     Loss(
         "mse",
@@ -212,7 +254,7 @@ _REGISTRY = (
         True,
         "‖∇L‖² = 4‖r‖²/m² = 4L/m",
         "ψ(L) = ‖r‖",
-        (Parameter("m", "the number of observations m >= 1", None, Fraction(1), True),),
+        (Parameter("m", "the number of observations", None, Fraction(1), True),),
     ),
     Loss(
         "weighted-mse",
@@ -236,7 +278,7 @@ _REGISTRY = (
         "A-1 forces α <= 1/2",
         (
             Parameter("alpha", "the Łojasiewicz exponent", None, Fraction(0), False, Fraction(1)),
-            Parameter("c", "the constant c > 0"),
+            Parameter("c", "the constant c"),
         ),
     ),
     Loss(
@@ -281,7 +323,7 @@ _REGISTRY = (
         True,
         "radial, ψ = ℓ⁻¹, with equality in (4)",
         "the losses of the paper's Section 5; p = 0 is mse",
-        (Parameter("p", "the exponent p >= 0", None, Fraction(0), True),),
+        (Parameter("p", "the exponent", None, Fraction(0), True),),
     ),
     Loss(
         "separable-power",
@@ -293,8 +335,8 @@ _REGISTRY = (
         "power means: (Σ|r_i|^(2p-2)/m)^(1/(2p-2)) >= (Σ|r_i|^p/m)^(1/p), equality for equal |r_i|",
         "the constant grows with m",
         (
-            Parameter("p", "the exponent p >= 2", None, Fraction(2), True),
-            Parameter("m", "the number of observations m >= 1", None, Fraction(1), True),
+            Parameter("p", "the exponent", None, Fraction(2), True),
+            Parameter("m", "the number of observations", None, Fraction(1), True),
         ),
     ),
     Loss(
@@ -357,7 +399,7 @@ _REGISTRY = (
         True,
         "Example 2.4 corrected: L <= φ₊(‖∇L‖), φ₊(a) = sup_x (ax - φ(x)), so ψ' = 1/φ₊⁻¹",
         "ψ = p q^(-1/q) μ^(-1/p) s^(1/p), 1/p + 1/q = 1; p < 2 is impossible on a whole space",
-        (Parameter("p", "the exponent p >= 2", None, Fraction(2), True), _MU),
+        (Parameter("p", "the exponent", None, Fraction(2), True), _MU),
     ),
     Loss(
         "growth-power",
@@ -368,7 +410,7 @@ _REGISTRY = (
         True,
         "Example 2.3: L <= ‖∇L‖ dist <= ‖∇L‖ φ⁻¹(L), so ψ'(s) = φ⁻¹(s)/s",
         "a factor p more than radial losses need",
-        (Parameter("p", "the exponent p >= 1", None, Fraction(1), True), _MU),
+        (Parameter("p", "the exponent", None, Fraction(1), True), _MU),
     ),
     Loss(
         "kl-softmax",
@@ -466,6 +508,15 @@ def loss(name: str, **params: Any) -> Desingularizer:
     (c,)
     """
     return find(name).desingularizer(**params)
+
+
+def described(d: Desingularizer) -> dict[str, str]:
+    """ψ as text and as LaTeX, and r0 as text.
+
+    >>> described(loss("mse"))["latex"]
+    '\\\\sqrt{2} \\\\sqrt{s}'
+    """
+    return {"expr": to_text(d.value), "latex": sp.latex(d.value), "radius": to_text(d.radius)}
 
 
 # ---------------------------------------------------------------------------------------------
