@@ -164,9 +164,8 @@ class Bound:
         missing = [n for n in ("mu", "noise", "lip_f", "dist") if getattr(c, n) is None]
         if missing:
             raise InputError(f"the bound on the signal needs {', '.join(missing)}")
-        assert c.mu is not None and c.noise is not None  # for the type checker
-        assert c.lip_f is not None and c.dist is not None
-        mu, rest = c.mu, c.noise / c.mu + (1 + c.lip_f / c.mu) * c.dist
+        mu, noise, lip_f, dist = (getattr(c, n) for n in ("mu", "noise", "lip_f", "dist"))
+        rest = noise / mu + (1 + lip_f / mu) * dist
 
         def at(x: Any) -> float:
             if self._printed is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import sympy as sp
 from sympy import S
@@ -363,15 +364,15 @@ def primitives(
 
     units: list[sp.Expr] | None = None
     for general in (False, True):
-        yield from _listed(attempt(lambda g=general: direct(g)))
+        yield from _listed(attempt(partial(direct, general)))
         if explicit:
-            yield from _listed(attempt(lambda g=general: logarithmic(g)))
+            yield from _listed(attempt(partial(logarithmic, general)))
         if units is None:
             units = _listed(attempt(lambda: _units(sp.simplify(f), p)))
             if explicit and value not in units:
                 units.append(value)
         for unit in units:
-            yield from _listed(attempt(lambda w=unit, g=general: substituted(w, g)))
+            yield from _listed(attempt(partial(substituted, unit, general)))
 
 
 def _listed(found: object) -> list:  # type: ignore[type-arg]

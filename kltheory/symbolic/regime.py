@@ -71,15 +71,12 @@ def _growth(loss: sp.Expr, value: sp.Expr, p: sp.Symbol) -> sp.Expr:
 # By numbers
 
 
-def read_numbers(loss: sp.Expr, value: sp.Expr, p: sp.Symbol) -> _Reading:
+def read_numbers(growth: sp.Expr, loss: sp.Expr, value: sp.Expr, p: sp.Symbol) -> _Reading:
     """The regime from (log W)' at x = 1e25 ... 1e200, with the trend extrapolated in 1/log x."""
-    growth = _growth(loss, value, p)
-    for form in (lambda e: e, sp.simplify):
-        try:
-            return _read_numbers(form(growth), loss, value, p)
-        except _FAILURES:
-            continue
-    return _read_flat(growth, p)
+    try:
+        return _read_numbers(growth, loss, value, p)
+    except _FAILURES:
+        return _read_flat(growth, p)
 
 
 _FAILURES = (EvaluationError, ArithmeticError, ValueError, mpmath.libmp.NoConvergence)
@@ -330,7 +327,11 @@ def classify(loss: sp.Expr, value: sp.Expr, p: sp.Symbol, attempt: Attempt) -> R
     >>> r.loss
     'finite-time'
     """
-    numbers = attempt(lambda: read_numbers(loss, value, p)) or _Reading("undetermined")
+    growth = _growth(loss, value, p)
+    numbers = _Reading("undetermined")
+    for form in (attempt(lambda: sp.simplify(growth)), growth):  # simplified, much has cancelled
+        if form is not None and numbers.name == "undetermined" and numbers.index is None:
+            numbers = attempt(partial(read_numbers, form, loss, value, p)) or numbers
     limits = read_limits(loss, value, p, attempt)
     if numbers.index == "oscillates":
         return Regime(

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ _START = (
     "import sys; sys.path.insert(0, sys.argv[1]);"
     " from kltheory.symbolic.worker import serve; serve()"
 )
+#: Seconds within which a worker must have started.
+_START_LIMIT = 60.0
 _idle: list[_Worker] = []
+_places = threading.BoundedSemaphore(max(1, os.cpu_count() or 1))
 _lock = threading.Lock()
 
 
@@ -48,6 +52,7 @@ class _Worker:
             text=True,
             encoding="utf-8",
         )
+        self.ready = False
         self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -67,7 +72,8 @@ class _Worker:
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
-                stream.close()
+                with suppress(OSError):  # what was not yet sent is lost with the process
+                    stream.close()
 
 
 def prepare() -> None:
@@ -88,6 +94,17 @@ def _stop_all() -> None:
             _idle.pop().stop()
 
 
+def _take() -> _Worker:
+    """An idle worker that is alive, or a new one."""
+    with _lock:
+        while _idle:
+            worker = _idle.pop()
+            if worker.process.poll() is None:
+                return worker
+            worker.stop()
+    return _Worker()
+
+
 def events(task: dict[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
     """The events of `kltheory.symbolic.rate.work` on `task`, for at most `seconds`.
 
@@ -99,13 +116,17 @@ def events(task: dict[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
 
         yield from work(task, seconds, lambda f, share: _unlimited(f))
         return
-    with _lock:
-        worker = _idle.pop() if _idle else None
-    worker = worker or _Worker()
+    with _places:  # no more workers than processors: each has its whole time
+        yield from _exchange(task, seconds)
+
+
+def _exchange(task: dict[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
+    worker = _take()
     finished = False
     try:
-        worker.send({"task": task, "seconds": seconds})
-        deadline = time.monotonic() + seconds + 1.0  # the first import is not symbolic work
+        with suppress(OSError):  # it died just now: its output ends, which is handled below
+            worker.send({"task": task, "seconds": seconds})
+        deadline = time.monotonic() + (seconds if worker.ready else _START_LIMIT)
         while True:
             try:
                 line = worker.lines.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -116,10 +137,14 @@ def events(task: dict[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
                 yield {"kind": "note", "text": "symbolic work was stopped at its memory limit"}
                 return
             event = json.loads(line)
-            if event["kind"] == "done":
+            if event["kind"] == "ready":  # its start is not symbolic work
+                worker.ready = True
+                deadline = time.monotonic() + seconds + 0.2
+            elif event["kind"] == "done":
                 finished = True
                 return
-            yield event
+            else:
+                yield event
     finally:
         if finished:
             with _lock:
@@ -146,6 +171,8 @@ def serve() -> None:
     os.dup2(2, 1)  # whatever a library prints must not enter the protocol
     from kltheory.symbolic.rate import work
 
+    out.write('{"kind": "ready"}\n')
+    out.flush()
     for line in sys.stdin:
         message = json.loads(line)
         seconds = float(message["seconds"])
