@@ -30,8 +30,10 @@ from kltheory.empirical.mirror import newton_limit
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.reduced import reduce
 from kltheory.empirical.rows import LEVELS
+from kltheory.empirical.shared_path import shared_path
 from kltheory.empirical.step_size import required_step, safe_step, unstable_from
 from kltheory.errors import InputError
+from kltheory.loss_functions import RadialLoss
 from kltheory.loss_functions import get as get_loss
 from kltheory.problem import Problem, phase_retrieval
 
@@ -447,6 +449,31 @@ def test_radial_losses_share_one_path() -> None:
         run = flow(other, net, times=[0.0, 2.0, 8.0])
         expected = np.interp(run.residual, path.residual[::-1], path.drift[::-1])
         np.testing.assert_allclose(run.drift, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("train", MODES)
+def test_one_integration_gives_the_flow_of_every_radial_loss(train: str) -> None:
+    """The shared path with its clocks agrees with the flow of each loss, also in the far tail."""
+    problem, net = _draw(17)
+    radial = [x for x in LOSSES if isinstance(x, RadialLoss)]
+    radial += [get_loss("power", p=p) for p in (0.0, 0.5, 1.0)]
+    times = [0.0, 0.5, 3.0, 40.0, 2000.0]
+    for loss, run in zip(
+        radial, shared_path(problem, net, radial, train, times=times), strict=True
+    ):
+        other = Problem(problem.operator, problem.observation, loss=loss, signal=problem.signal)
+        exact = flow(other, net, train, times=times)
+        np.testing.assert_array_equal(run.t, times)
+        np.testing.assert_allclose(run.residual, exact.residual, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(run.loss, exact.loss, rtol=2e-5, atol=1e-16)
+        np.testing.assert_allclose(run.drift, exact.drift, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(run.signal_error, exact.signal_error, rtol=1e-7)
+
+
+def test_losses_that_are_not_radial_share_no_path() -> None:
+    """Σ log cosh bends the path: refused."""
+    with pytest.raises(InputError, match="not radial"):
+        shared_path(*_draw(), ["mse", "log-cosh"], times=[1.0])
 
 
 def test_descent_tends_to_the_flow_at_first_order() -> None:

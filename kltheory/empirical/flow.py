@@ -17,7 +17,14 @@ from kltheory.empirical.trajectory import Accuracy, Trajectory
 from kltheory.errors import InputError
 from kltheory.problem import Problem
 
-__all__ = ["FLOW_FORMS", "conservation_defect", "flow"]
+__all__ = [
+    "FLOW_FORMS",
+    "Integration",
+    "conservation_defect",
+    "flow",
+    "flow_form",
+    "increasing_times",
+]
 
 Array = NDArray[np.float64]
 
@@ -78,7 +85,7 @@ def flow(
         raise InputError(
             f"got {len(problems)} problems and {len(networks)} networks: give as many of each."
         )
-    grid = _times(times)
+    grid = increasing_times(times)
     if form not in FLOW_FORMS:
         raise InputError(f"form: got {form!r}; allowed are {', '.join(FLOW_FORMS)}.")
     for name, value in (("rtol", rtol), ("atol", atol)):
@@ -88,13 +95,14 @@ def flow(
     with deferred_interrupt() as interrupted:
         for p, net in zip(problems, networks, strict=True):
             p.require_size(net.n)
-            integration = _Integration(_flow_form(form, p, net, train), train, rtol, atol, tol)
+            integration = Integration(flow_form(form, p, net, train), train, rtol, atol, tol)
             integration.run(grid, max_evaluations, interrupted, progress)
             runs.append(integration.trajectory(sigma_min))
     return runs[0] if single else runs
 
 
-def _times(times: ArrayLike) -> Array:
+def increasing_times(times: ArrayLike) -> Array:
+    """Return times as an increasing array from 0 on, or refuse them."""
     grid = np.atleast_1d(np.asarray(times, dtype=np.float64))
     if grid.ndim != 1 or grid.size == 0 or not np.isfinite(grid).all():
         raise InputError("times: give a list of finite numbers.")
@@ -103,7 +111,8 @@ def _times(times: ArrayLike) -> Array:
     return grid
 
 
-def _flow_form(label: str, problem: Problem, network: TwoLayerNetwork, train: str) -> FlowForm:
+def flow_form(label: str, problem: Problem, network: TwoLayerNetwork, train: str) -> FlowForm:
+    """Return the variables in which a flow is followed; `label` is one of `FLOW_FORMS`."""
     reducible = has_reduction(problem, train)
     mirrored = train == "hidden" and reducible
     if label == "mirror" and not mirrored:
@@ -120,10 +129,11 @@ def _flow_form(label: str, problem: Problem, network: TwoLayerNetwork, train: st
     return make_form(label, problem, network, train)
 
 
-class _Integration:
+class Integration:
     """One run of an integrator, with what it passed through."""
 
     def __init__(self, form: FlowForm, train: str, rtol: float, atol: float, tol: float) -> None:
+        """Start at the start of the form."""
         self.form, self.train, self.tol = form, train, tol
         self.rtol, self.atol = rtol, atol
         self.problem = form.problem
@@ -134,17 +144,21 @@ class _Integration:
         self.reached = 0.0
 
     def field(self, t: float, state: Array) -> Array:
+        """Return the right-hand side."""
         self.evaluations += 1
         return -self.form.velocity(state, self.form.observe(state))
 
     def loss(self, state: Array) -> float:
+        """Return the loss at a state."""
         return float(self.problem.loss_value(self.form.observe(state)))
 
     def keep(self, t: float, state: Array) -> None:
+        """Note a state that was asked for."""
         self.times.append(t)
         self.states.append(np.array(state))
 
-    def _solver(self, end: float) -> Any:
+    def solver(self, end: float) -> Any:
+        """Return the integrator that suits the form."""
         from scipy.integrate import DOP853, LSODA
 
         start = self.form.start.copy()
@@ -167,6 +181,7 @@ class _Integration:
         interrupted: Callable[[], bool],
         progress: Callable[[int, int], None] | None,
     ) -> None:
+        """Integrate to the last time, the tolerance, the budget or Ctrl-C."""
         start = self.form.start
         pending = list(grid[::-1])
         if pending[-1] == 0.0:
@@ -176,7 +191,7 @@ class _Integration:
             return
         if not pending:
             return
-        solver = self._solver(float(grid[-1]))
+        solver = self.solver(float(grid[-1]))
         while solver.status == "running":
             solver.step()
             if solver.status == "failed" or not np.isfinite(solver.y).all():
@@ -217,6 +232,7 @@ class _Integration:
             self.keep(t, state)
 
     def trajectory(self, sigma_min: bool) -> Trajectory:
+        """Evaluate everything at the states that were kept."""
         form, problem = self.form, self.problem
         y = [form.observe(state) for state in self.states]
         loss = np.array([float(problem.loss_value(v)) for v in y])
