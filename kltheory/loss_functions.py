@@ -29,11 +29,14 @@ __all__ = [
     "Huber",
     "LogCosh",
     "LossFunction",
+    "MeanSquared",
     "Power",
     "PseudoHuber",
     "Radial",
     "RadialLoss",
     "SeparableLoss",
+    "SeparablePower",
+    "SquaredNorm",
     "Welsch",
     "get",
 ]
@@ -145,6 +148,50 @@ class MSE(RadialLoss):
 
 
 @dataclass(frozen=True, slots=True)
+class SquaredNorm(RadialLoss):
+    """‖v - y‖²."""
+
+    name: ClassVar[str] = "squared-norm"
+
+    def profile(self, rho: ArrayLike) -> Array:
+        """Return ρ²."""
+        return np.asarray(np.square(rho, dtype=np.float64))
+
+    def weight(self, rho: ArrayLike) -> Array:
+        """Return 2."""
+        return np.full(np.shape(rho), 2.0)
+
+    def lipschitz(self, radius: float) -> float:
+        """Return 2."""
+        return 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class MeanSquared(RadialLoss):
+    """‖v - y‖²/m, m the number of observations."""
+
+    name: ClassVar[str] = "mean-squared"
+    m: float
+    """The number of observations."""
+
+    def __post_init__(self) -> None:
+        """Refuse m ≤ 0."""
+        _positive(self.name, "m", self.m)
+
+    def profile(self, rho: ArrayLike) -> Array:
+        """Return ρ²/m."""
+        return np.asarray(np.square(rho, dtype=np.float64) / self.m)
+
+    def weight(self, rho: ArrayLike) -> Array:
+        """Return 2/m."""
+        return np.full(np.shape(rho), 2.0 / self.m)
+
+    def lipschitz(self, radius: float) -> float:
+        """Return 2/m."""
+        return 2.0 / self.m
+
+
+@dataclass(frozen=True, slots=True)
 class Power(RadialLoss):
     """‖v - y‖^(2p+2)/(2p+2), p ≥ 0; p = 0 is the square loss."""
 
@@ -238,6 +285,32 @@ class Welsch(RadialLoss):
 
 
 @dataclass(frozen=True, slots=True)
+class SeparablePower(SeparableLoss):
+    """Σ |v_i - y_i|^p/p, p ≥ 2."""
+
+    name: ClassVar[str] = "separable-power"
+    p: float
+    """The exponent p ≥ 2."""
+
+    def __post_init__(self) -> None:
+        """Refuse p < 2, where the gradient is not Lipschitz at y."""
+        if not (np.isfinite(self.p) and self.p >= 2):
+            raise InputError(f"loss separable-power: p = {self.p!r}; it must be a number >= 2.")
+
+    def term(self, r: ArrayLike) -> Array:
+        """Return |r|^p/p."""
+        return np.asarray(np.abs(r, dtype=np.float64) ** self.p / self.p)
+
+    def term_slope(self, r: ArrayLike) -> Array:
+        """Return |r|^(p-1) sign r."""
+        return np.asarray(np.sign(r) * np.abs(r, dtype=np.float64) ** (self.p - 1.0))
+
+    def lipschitz(self, radius: float) -> float:
+        """Return (p-1) radius^(p-2)."""
+        return float((self.p - 1.0) * radius ** (self.p - 2.0))
+
+
+@dataclass(frozen=True, slots=True)
 class LogCosh(SeparableLoss):
     """Σ log cosh(v_i - y_i)."""
 
@@ -327,7 +400,19 @@ class Radial(RadialLoss):
 
 
 LOSSES: dict[str, type[LossFunction]] = {
-    kind.name: kind for kind in (MSE, Power, Huber, LogCosh, PseudoHuber, Cauchy, Welsch)
+    kind.name: kind
+    for kind in (
+        MSE,
+        SquaredNorm,
+        MeanSquared,
+        Power,
+        SeparablePower,
+        Huber,
+        LogCosh,
+        PseudoHuber,
+        Cauchy,
+        Welsch,
+    )
 }
 """The losses that are asked for by name."""
 

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kltheory.errors import InputError, LimitReached
-from kltheory.loss_functions import LossFunction
 from kltheory.loss_functions import get as get_loss
 from kltheory.operators import (
     GRAM_SIDE,
@@ -47,15 +46,6 @@ __all__ = [
 Array = NDArray[np.float64]
 
 
-def _convert_loss(loss: Any) -> LossFunction:
-    if isinstance(loss, (str, LossFunction)):
-        return get_loss(loss)
-    name, parameters = getattr(loss, "name", None), getattr(loss, "parameters", None)
-    if isinstance(name, str) and isinstance(parameters, Mapping):
-        return get_loss(name, **{str(k): float(v) for k, v in parameters.items()})
-    raise InputError(f"loss: got {loss!r}; give a name, or a loss with its parameters.")
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
     """Find x from the observation y = F(x) + ε, by a loss on F(x) - y.
@@ -78,13 +68,16 @@ class Problem:
     """The noise ε as a vector, or its norm ‖ε‖, where it is known."""
     lower_bound: float | None = None
     """For a callable F: the user's σ_F > 0 on the signals that are visited."""
+    loss_parameters: Mapping[str, float] | None = None
+    """The parameters of a loss that is given by name, such as {"p": 0.2}; part of `loss` then."""
     _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check shapes and values, and make the arrays read-only."""
         put = object.__setattr__
         put(self, "observation", real_vector(self.observation, "the observation y"))
-        put(self, "loss", _convert_loss(self.loss))
+        put(self, "loss", get_loss(self.loss, **(self.loss_parameters or {})))
+        put(self, "loss_parameters", None)
         m = self.observation.size
         if callable(self.operator) and not is_product_operator(self.operator):
             if not callable(self.jacobian):

@@ -178,6 +178,17 @@ def test_huge_matrices_are_refused_and_not_written_out() -> None:
         net.jacobian("both")
 
 
+def test_weights_of_a_network_cannot_be_changed() -> None:
+    """u, z, W and V are read-only, and copies of what the caller gave."""
+    W = np.ones((2, 3))
+    net = TwoLayerNetwork(np.ones(3), W, np.ones((4, 2)))
+    W[0, 0] = 7.0
+    assert net.W[0, 0] == 1.0
+    for array in (net.u, net.z, net.W, net.V):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0.0
+
+
 def test_low_rank_updates_add_up() -> None:
     """A moved network is W + dz uᵀ/ω and V + L R, also after a second move and with z in step."""
     net = _small(scale=1.7)
@@ -387,6 +398,7 @@ def test_network_does_not_change_under_a_rotation_of_its_input(seed: int, name: 
     assert turned.sigma_min("both") == pytest.approx(net.sigma_min("both"), rel=1e-8, abs=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", MODES)
 def test_jacobian_agrees_with_automatic_differentiation(train: str) -> None:
     """PyTorch's autograd, where it is installed, gives the same Jacobian."""

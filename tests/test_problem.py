@@ -19,7 +19,13 @@ from kltheory.problem import Problem, adjoint_test, jacobian_test, phase_retriev
 
 
 def _losses() -> list[LossFunction]:
-    needs = {"power": {"p": 0.4}, "huber": {"delta": 0.7}, "pseudo-huber": {"delta": 1.3}}
+    needs = {
+        "power": {"p": 0.4},
+        "separable-power": {"p": 3.0},
+        "mean-squared": {"m": 4.0},
+        "huber": {"delta": 0.7},
+        "pseudo-huber": {"delta": 1.3},
+    }
     made = [get(name, **needs.get(name, {})) for name in LOSSES]
     return [*made, Radial(lambda rho: rho**4 / 4, lambda rho: rho**3)]
 
@@ -50,8 +56,9 @@ def test_loss_is_finite_and_accurate_near_its_minimum(loss: LossFunction, scale:
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
     assert (value > 0) == (scale > 0)
-    if scale == 1e-8 and loss.name not in ("power", "radial"):
-        assert value == pytest.approx(0.5e-16, rel=1e-6)
+    quadratic = {"squared-norm": 1e-16, "mean-squared": 0.25e-16}
+    if scale == 1e-8 and loss.name not in ("power", "separable-power", "radial"):
+        assert value == pytest.approx(quadratic.get(loss.name, 0.5e-16), rel=1e-6)
 
 
 @pytest.mark.parametrize("loss", [x for x in LOSS_LIST if x.name != "radial"], ids=lambda x: x.name)
@@ -215,6 +222,8 @@ def test_phase_retrieval_is_even_and_its_sigma_depends_on_the_signal() -> None:
         (lambda: Problem(np.ones((1, 3)), [1.0], loss="power"), "give a number for p"),
         (lambda: get("power", p=-0.5), "p = -0.5"),
         (lambda: get("huber", delta=0.0), "positive"),
+        (lambda: get("separable-power", p=1.5), "p = 1.5"),
+        (lambda: Problem(np.ones((1, 3)), [1.0], loss=3), "loss: got 3"),
         (lambda: get("mse", p=1.0), "unknown parameter 'p'"),
         (lambda: Problem(np.zeros((2, 3)), np.ones(2)).sigma_F, "observes nothing"),
         (lambda: Problem(np.ones((1, 3)), [1.0]).forward(np.ones(2)), r"\(1, 3\).*\(2,\)"),
@@ -235,6 +244,12 @@ def test_callable_with_a_jacobian_of_the_wrong_shape_is_refused_when_used() -> N
         wrong.forward(np.ones(4))
     with pytest.raises(InputError, match=r"\(3, 2\).*\(3, 4\)"):
         wrong.jacobian_at(np.ones(4))
+
+
+def test_parameters_of_a_loss_may_be_given_beside_its_name() -> None:
+    """Problem(..., loss="power", loss_parameters={"p": 0.2}) is that with Power(0.2)."""
+    problem = Problem(np.ones((1, 3)), [1.0], loss="power", loss_parameters={"p": 0.2})
+    assert problem.loss == get("power", p=0.2)
 
 
 def test_arrays_of_a_problem_are_copies_and_read_only() -> None:

@@ -89,7 +89,8 @@ def measure(problem: Problem, network: TwoLayerNetwork, train: str = "hidden") -
         if problem.lower_bound is not None:
             put("sigma_F", problem.lower_bound, "σ_F, given", Evidence.ASSUMED)
     kernel = np.linalg.eigvalsh(network.kernel(train, problem))
-    put("sigma_K", np.sqrt(max(kernel[0], 0.0)), "σ_m(J_F J_g), smallest of the observed kernel")
+    smallest = kernel[0] if kernel[0] > 1e-14 * kernel.size * kernel[-1] else 0.0
+    put("sigma_K", np.sqrt(smallest), "σ_m(J_F J_g), smallest of the observed kernel")
     put("norm_K", np.sqrt(max(kernel[-1], 0.0)), "‖J_F J_g‖")
     if problem.noise_norm is not None:
         put("noise", problem.noise_norm, "‖ε‖", Evidence.ASSUMED)

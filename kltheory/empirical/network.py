@@ -103,8 +103,9 @@ class TwoLayerNetwork:
         self.u, self.activation, self.seed = u, activation, seed
         self._hidden, self._output = hidden, output
         self.z = hidden.times(u) if z is None else z
-        for array in (self.u, self.z):
-            array.flags.writeable = False
+        for array in (self.u, self.z, hidden.start, output.start):
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
 
     @classmethod
     def draw(
