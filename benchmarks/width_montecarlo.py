@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--activation", nargs="+", choices=ACTIVATIONS, default=["sigmoid", "tanh"])
-    parser.add_argument("--max-work", type=float, default=2e10)
+    parser.add_argument("--max-work", type=float, default=2e9)
     options = parser.parse_args()
     print(f"p = {COMMON['failure']}, {options.draws} draws, seed {options.seed}")
     print(f"{'phi':<9}{'n':>4}{'m':>4}  {'theorem':<28}{'k':>9}{'fail':>6}  {'95 %':<18}", end="")
@@ -49,8 +49,9 @@ def main() -> int:
                     refuted |= not c.holds
                     interval = f"[{c.interval[0]:.4f}, {c.interval[1]:.4f}]"
                     loose = "-" if c.looseness is None else f"{c.looseness:.1f}"
+                    place = f"{activation:<9}{setting['n']:>4}{setting['m']:>4}"
                     print(
-                        f"{activation:<9}{setting['n']:>4}{setting['m']:>4}  {c.theorem:<28}{c.k:>9}"
+                        f"{place}  {c.theorem:<28}{c.k:>9}"
                         f"{c.failures:>6}  {interval:<18}{c.k_observed or '-':>11}{loose:>8}"
                         f"{seconds:>7.1f}",
                         flush=True,

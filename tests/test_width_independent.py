@@ -257,9 +257,9 @@ def compare(sets, seed):
     return compared
 
 
-def test_two_derivations_agree_on_40_random_questions():
+def test_two_derivations_agree_on_25_random_questions():
     """Each k satisfies the inequalities of the second derivation, and k - 1 does not (k < 1e19)."""
-    assert compare(40, seed=1) > 120
+    assert compare(25, seed=1) > 80
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ def _curve(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
 @click.option("--exponents", is_flag=True, help="Fit how k scales, against the remarks.")
 @click.option("--check", "draws", type=EXACT, help="Draw so many networks and count failures.")
 @click.option("--seed", type=EXACT, default="0", show_default=True, help="Seed of --check.")
-@click.option("--max-work", type=EXACT, help="Multiplications that --check may take a theorem.")
+@click.option("--max-work", type=EXACT, help="Entries of V(0) that --check may draw.")
 @format_option()
 @output_option
 def command(
@@ -123,7 +123,8 @@ def command(
     if sum((k is not None or draws is not None, curve is not None, exponents)) > 1:
         raise InputError("give one of --curve, --exponents, and --k or --check (or both).")
     found = widths_module.width(**question)
-    answer, tables, code = found.to_dict(), [_rows(found)], 0
+    exact = output_format == "csv"
+    answer, tables, code = found.to_dict(), [_rows(found, exact)], 0
     if k is not None and draws is None:
         at = found.at(k)  # type: ignore[arg-type]
         answer["at_k"] = {"k": int(k), "rows": [row.to_dict() for row in at]}
@@ -132,7 +133,7 @@ def command(
     elif curve is not None:
         curves = width_curves.width_curves(curve[0], curve[1], **question)
         answer["curve"] = curves.to_dict()
-        tables.append(_curves(curves))
+        tables.append(_curves(curves, exact))
     elif exponents:
         fitted = width_curves.exponents(
             question["train"], question["activation"], theory=question["theory"]
@@ -173,18 +174,18 @@ def _names(checks: tuple[WidthCheck, ...]) -> set[str]:
     return {check.theorem for check in checks}
 
 
-def _count(k: int | None, log10_k: float | None) -> str:
-    """Write k, or its power of ten where that is clearer."""
+def _count(k: int | None, log10_k: float | None, exact: bool) -> str:
+    """Write k, or its power of ten where that is clearer or all that is known."""
     if log10_k is None:
-        return "none"
-    return str(k) if k is not None and k < 10**15 else f"10^{log10_k:.2f}"
+        return "" if exact else "none"
+    return str(k) if k is not None and (exact or k < 10**15) else f"10^{log10_k:.2f}"
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.6g}"
 
 
-def _rows(found: Widths) -> _Table:
+def _rows(found: Widths, exact: bool) -> _Table:
     p = found.problem
     title = (
         f"Neurons for n = {p.n}, m = {p.m}, {p.activation.name}, train {p.train}, "
@@ -195,7 +196,7 @@ def _rows(found: Widths) -> _Table:
         (
             row.theorem,
             row.theory,
-            _count(row.k, row.log10_k),
+            _count(row.k, row.log10_k, exact),
             f"{row.probability:.6g}",
             row.scaling,
             row.reason,
@@ -223,17 +224,18 @@ def _at(k: int, at: tuple[AtWidth, ...]) -> _Table:
     return _Table(f"With k = {k} neurons", header, rows)
 
 
-def _curves(curves: WidthCurves) -> _Table:
+def _curves(curves: WidthCurves, exact: bool) -> _Table:
     rows = []
     for name in curves.names:
         numbers = zip(curves.k(*name), curves.log10_k(*name), strict=True)
-        rows.append((*name, *(_count(k, None if x != x else float(x)) for k, x in numbers)))
+        cells = (_count(k, None if x != x else float(x), exact) for k, x in numbers)
+        rows.append((*name, *cells))
     header = ("theorem", "theory", *(f"{curves.over} = {float(v):g}" for v in curves.values))
     return _Table(f"k along {curves.over}", header, rows)
 
 
 def _exponents(fitted: tuple[Exponents, ...]) -> _Table:
-    directions = ("n", "m", "n=m", "sigma_f")
+    directions = ("n", "m", "n=m", "sigma_f", "d")
 
     def cell(row: Exponents, key: str) -> str:
         slope, claim = row.slopes.get(key), row.claimed.get(key)

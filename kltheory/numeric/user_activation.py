@@ -35,8 +35,8 @@ _REFUSED = {
 }
 
 
-def resolve(activation: str | Activation) -> Activation:
-    """Return the activation of that name, or the one that a text in x writes.
+def resolve(activation: Any) -> Activation:
+    """Return the activation of that name, or the one that a text or SymPy expression in x writes.
 
     >>> resolve("swish").name, resolve("x*exp(-x**2)").formula
     ('silu', 'x*exp(-x**2)')
@@ -47,6 +47,10 @@ def resolve(activation: str | Activation) -> Activation:
     """
     if isinstance(activation, Activation):
         return activation
+    if hasattr(activation, "free_symbols"):
+        from kltheory.symbolic.parse import to_text
+
+        return from_text(to_text(activation))
     if not isinstance(activation, str):
         raise InputError(
             f"activation: got {activation!r}; give a name, a text in x, or an Activation "

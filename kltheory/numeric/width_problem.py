@@ -40,17 +40,22 @@ class WidthLoss:
     """Whether L_y(v) = ℓ(‖v - y‖) and ψ = ℓ⁻¹, so that ψ(L_y(v)) = ‖v - y‖."""
     convex: bool
     """Whether L_y is convex."""
+    majorant: Callable[[Decimal], Decimal] | None = None
+    """Φ with L_y(v) ≤ Φ(‖v - y‖), where it is used in place of the smoothness (Remark 4.2)."""
 
     @classmethod
     def from_log_psi(
         cls,
         log_psi: Callable[[float], float],
-        smoothness: float,
+        smoothness: float = 1.0,
         *,
+        majorant: Callable[[float], float] | None = None,
         name: str = "user",
         convex: bool = False,
     ) -> WidthLoss:
         """Build a loss from log s -> log ψ(s) and a Lipschitz constant of its gradient.
+
+        If ‖∇L_y(v) - ∇L_y(w)‖ ≤ φ(‖v - w‖) instead, give majorant = Φ with Φ(s) = ∫_0^s φ.
 
         >>> quartic = WidthLoss.from_log_psi(lambda t: 0.5 * (t + math.log(2)), 1.0)
         >>> round(quartic.psi(Decimal(8)), 9)
@@ -65,10 +70,19 @@ class WidthLoss:
                 raise InputError(f"loss {name}: log ψ is {value} at log s = {s.ln():.6g}.")
             return Decimal(value).exp() if s > 0 else Decimal(0)
 
-        return cls(name, psi, lambda radius: Decimal(smoothness), False, convex)
+        above = None
+        if majorant is not None:
+            function = majorant
+
+            def above(error: Decimal) -> Decimal:
+                return number_of(f"majorant({float(error):g})", function(float(error)), 0.0)
+
+        return cls(name, psi, lambda radius: Decimal(smoothness), False, convex, above)
 
     def bound(self, error: Decimal, radius: Decimal) -> Decimal:
         """ψ(½ L error²) ≥ ψ(L_y(y(0))) for ‖y(0) - y‖ ≤ error, by the descent lemma."""
+        if self.majorant is not None:
+            return self.psi(self.majorant(error))
         return self.psi(self.smoothness(radius) * error * error / 2)
 
 

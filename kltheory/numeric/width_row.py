@@ -1,4 +1,4 @@
-"""What one theorem asks for, as a row of the answer."""
+"""What one theorem asks for, and what it says at a given width, as rows of the answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from kltheory.constants import Constants
 
-__all__ = ["WidthRow"]
+__all__ = ["AtWidth", "WidthRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +49,29 @@ class WidthRow:
             "reason": self.reason,
             "assumptions": list(self.assumptions),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class AtWidth:
+    """What one theorem says at a given number of neurons."""
+
+    theorem: str
+    """Its name."""
+    theory: str
+    """printed, corrected or sharp."""
+    holds: bool
+    """Whether its condition on k is met."""
+    margin: float | None
+    """What it certifies divided by what is needed: above 1 where it holds; None: infinite."""
+    largest_y_norm: float | None
+    """The largest ‖y‖ for which it holds; None where there is none, or no limit."""
+    largest_noise: float | None
+    """The largest ‖ε‖∞, where ‖y‖ is bounded by √m(‖F(x̄)‖∞ + ‖ε‖∞)."""
+    smallest_sigma_f: float | None
+    """The smallest σ_F for which it holds; None where there is none, or only above L_F."""
+    reason: str
+    """The comparison in words, with what to change."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__}
