@@ -206,7 +206,7 @@ def test_stopping_indices_are_identical_with_and_without_the_fast_step() -> None
 def test_a_batch_gives_the_bits_of_single_runs(train: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever shares the arrays, in whatever order runs start and leave: the same bits."""
     monkeypatch.setattr(batch, "_MOST_ROWS", 4)
-    pairs = [_draw(s, k=30 + 30 * (s % 2), activation="tanh" if s % 3 else "sigmoid")
+    pairs = [_draw(s, m=5, k=31 + 30 * (s % 2), activation="tanh" if s % 3 else "sigmoid")
              for s in range(13)]  # fmt: skip
     problems, nets = map(list, zip(*pairs, strict=True))
     steps = [0.05 * (1 + s % 4) for s in range(13)]
@@ -317,6 +317,22 @@ def test_a_certified_failure_is_true(name: str) -> None:
     assert found > 0
 
 
+def test_observations_outside_the_range_are_certified_failures() -> None:
+    """y ∉ Im A: told at once if both layers are trained, and on the way if V is fixed."""
+    rng = np.random.default_rng(9)
+    a = rng.standard_normal((9, 4)) / 3
+    problem, net = Problem(a, rng.standard_normal(9)), TwoLayerNetwork.draw(4, 30, 3, seed=9)
+    least = 0.5 * problem.distance_to_range() ** 2
+    both = descend(problem, net, "both", step=0.1, steps=3000)
+    hidden = descend(problem, net, step=0.5, steps=20_000)
+    assert (both.status, both.steps) == ("failure", 0)
+    assert hidden.status == "failure"
+    assert hidden.steps > 0
+    assert both.lower_bound == pytest.approx(least)
+    assert 1e-7 < hidden.lower_bound <= least * (1 + 1e-12)
+    assert descend(problem, net, "both", step=0.1, steps=5, stop_failed=False).steps == 5
+
+
 def test_reachable_runs_are_never_called_failures() -> None:
     """Where some weights reach y, no run is stopped as a failure, also close to the border."""
     rng = np.random.default_rng(9)
@@ -362,6 +378,23 @@ def test_ctrl_c_keeps_what_was_computed(form: str) -> None:
     whole = descend(problems[0], nets[0], **{**options, "steps": runs[0].steps})
     np.testing.assert_array_equal(runs[0].losses, whole.losses)
     np.testing.assert_array_equal(runs[0].network.z, whole.network.z)
+
+
+def test_ctrl_c_keeps_the_flow_so_far() -> None:
+    """After SIGINT the flow is returned to the time that it reached."""
+    problem, net = _draw(11)
+
+    def press(done: int, total: int) -> None:
+        if done > 100:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    times = np.linspace(0, 500, 101)
+    run = flow(problem, net, times=times, progress=press, form="observation")
+    whole = flow(problem, net, times=times, form="observation")
+    assert run.status == "interrupted"
+    assert 50.0 < run.t[-1] < 500.0
+    kept = run.t.size - 1
+    np.testing.assert_array_equal(run.loss[:kept], whole.loss[:kept])
 
 
 def test_training_works_outside_the_main_thread() -> None:

@@ -99,6 +99,25 @@ def test_every_kind_of_operator_gives_the_same_problem(index: int) -> None:
     np.testing.assert_allclose(a @ q.T @ q, a, atol=1e-12)
 
 
+def test_an_operator_that_offers_matvec_and_rmatvec_only_is_enough() -> None:
+    """Products of single vectors, as any operator library offers them, give the same problem."""
+    a = np.random.default_rng(10).standard_normal((3, 5))
+
+    class Minimal:
+        shape = (3, 5)
+
+        def matvec(self, x: np.ndarray) -> np.ndarray:
+            return a @ x
+
+        def rmatvec(self, w: np.ndarray) -> np.ndarray:
+            return a.T @ w
+
+    problem = Problem(Minimal(), np.ones(3))
+    assert adjoint_test(Minimal())
+    np.testing.assert_allclose(problem.forward(np.eye(5)), a.T, rtol=1e-14)
+    assert problem.sigma_F == pytest.approx(np.linalg.svd(a, compute_uv=False)[-1])
+
+
 def test_smallest_singular_value_is_the_smallest_nonzero_one() -> None:
     """σ_F of a rank-deficient A skips the zeros, and the rank counts the others."""
     u, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((6, 6)))

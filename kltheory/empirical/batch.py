@@ -140,12 +140,9 @@ class _Engine:
         q, k = first.inner.shape
         self.rows = Rows(capacity(q, k, len(jobs)), first, problem.loss, network.activation, fast)
         self.box = image(network.activation) if first.train == "hidden" else None
-        self.stop_failed = (
-            stop_failed
-            and tol > 0
-            and self.box is not None
-            and isinstance(problem.loss, RadialLoss)
-        )
+        certifiable = stop_failed and tol > 0 and isinstance(problem.loss, RadialLoss)
+        self.stop_failed = certifiable and self.box is not None
+        self.stop_outside = certifiable and first.train == "both"
         self.running: list[_Running] = []
         size = self.rows.y.shape[0]
         self.squares = np.empty((_CHUNK, size))
@@ -226,6 +223,8 @@ class _Engine:
                 self._stop(row, j, "diverged")
             elif value < limit:
                 self._stop(row, j, "tolerance")
+            elif step == 0 and self._outside(run) >= 1.001 * self.tol > 0.0:
+                self._stop(row, j, "failure", self._outside(run))
             elif step >= self.steps:
                 self._stop(row, j, "budget")
             else:
@@ -233,6 +232,13 @@ class _Engine:
                     run.watched.append(Watched(step, self._network(row)))
                 row += 1
         self.next_event = min((self._next_event(run) for run in self.running), default=0)
+
+    def _outside(self, run: _Running) -> float:
+        """Return the least loss of any signal at all, if V is trained: 0 if y is in Im A."""
+        loss = self.rows.loss
+        if not self.stop_outside or not isinstance(loss, RadialLoss):
+            return 0.0
+        return float(loss.profile(np.array(run.reduced.problem.distance_to_range())))
 
     def _next_event(self, run: _Running) -> int:
         step = self.clock - run.start

@@ -10,6 +10,7 @@ known.  So its interpolant solves the flow up to the defect r_j - f(S̃(t)), and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,18 @@ class Distance:
     run: Trajectory
     """The descent that it belongs to."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; an infinite bound is None."""
+        return {
+            "t": self.t.tolist(),
+            "distance": [float(d) if np.isfinite(d) else None for d in self.distance],
+            "observation": [float(d) if np.isfinite(d) else None for d in self.observation],
+        }
+
+    def __repr__(self) -> str:
+        """Return the bound at the end."""
+        return f"Distance(‖θ_j - θ(t_j)‖ <= {self.distance[-1]:.4g} at t = {self.t[-1]:.6g})"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
@@ -57,6 +70,20 @@ class Comparison:
     """|L_descent - L_flow|."""
     certified: Distance | None
     """The certified distance, where there is one (hidden layer, F = A, square loss)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "t": self.t.tolist(),
+            "loss_gap": self.loss_gap.tolist(),
+            "descent": self.descent.to_dict(),
+            "flow": self.flow.to_dict(),
+            "certified": None if self.certified is None else self.certified.to_dict(),
+        }
+
+    def __repr__(self) -> str:
+        """Return the largest difference of the losses."""
+        return f"Comparison(largest |L_descent - L_flow| = {self.loss_gap.max():.4g})"
 
 
 def certified_distance(

@@ -10,6 +10,7 @@ and ∂y/∂S = -ω N diag(φ'²) Nᵀ =: -H(S).  For the square loss S' = -∇�
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,23 @@ class Limit:
     """The network in the limit, where there is one."""
     iterations: int
     """Newton steps taken."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; a number that is not finite is None."""
+        return {
+            "reachable": self.reachable,
+            "loss": self.loss,
+            "drift": self.drift if np.isfinite(self.drift) else None,
+            "iterations": self.iterations,
+        }
+
+    def __repr__(self) -> str:
+        """Return the verdict in one line."""
+        if self.reachable is None:
+            return f"Limit(undecided after {self.iterations} Newton steps)"
+        if self.reachable:
+            return f"Limit(loss -> 0, drift {self.drift:.4g})"
+        return f"Limit(the loss stays above {self.loss:.4g})"
 
 
 def newton_limit(

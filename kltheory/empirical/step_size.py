@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,14 @@ class StepSize:
     dynamics at the initialisation."""
     meaning: str
     """What it guarantees, in a sentence."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "step": self.value if np.isfinite(self.value) else "inf",
+            "evidence": str(self.evidence),
+            "meaning": self.meaning,
+        }
 
     def __float__(self) -> float:
         """Return η."""
