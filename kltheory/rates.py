@@ -86,10 +86,53 @@ class RateLaw(symbolic.RateLaw):
         )
         printed = None
         if theory == "printed":
-            from kltheory.paper.printed import theorem_3_2
+            from kltheory.numeric.printed import theorem_3_2
 
             printed = theorem_3_2(self, curve, given)
         return Bound(curve, given, printed)
+
+    # -- how it shows itself ------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `kltheory bound --format json` prints for this law."""
+        from kltheory import report
+
+        return report.answer_dict(report.Answer(self))
+
+    def to_latex(self) -> str:
+        """A LaTeX snippet for an article with amsmath."""
+        from kltheory import report
+
+        return report.latex_snippet(self._page())
+
+    def __str__(self) -> str:
+        from kltheory import report
+
+        return report.text(self._page())
+
+    def __repr__(self) -> str:
+        d = self.desingularizer
+        return f"<RateLaw {d}, r0 = {d.radius}, {self.regime.loss}, {self.tier}>"
+
+    def _repr_html_(self) -> str:
+        from kltheory import report
+
+        return report.html(self._page())
+
+    def _repr_latex_(self) -> str:
+        from kltheory.symbolic.show import law_latex
+
+        return law_latex(self)
+
+    def __rich__(self) -> Any:
+        from kltheory import report
+
+        return report.rich_page(self._page())
+
+    def _page(self) -> Any:
+        from kltheory import report
+
+        return report.page(report.Answer(self))
 
 
 def rate(

@@ -119,6 +119,8 @@ def test_against_a_quadrature_that_shares_nothing(case_id):
         for q in (mpmath.mpf("0.01"), mpmath.mpf(1), mpmath.mpf(7)):
             knots = [x0, *(k for k in [mpmath.mpf(0)] if x0 < k < x0 + q), x0 + q]
             kt = mpmath.quad(w, sorted({*knots, *mpmath.linspace(x0, x0 + q, 9)}))
+            if w(x0 + q) < kt * mpmath.mpf("1e-30"):
+                continue  # so near extinction that 35 digits of the time do not tell
             got = bound(case_id).log_decrease(Fraction(mpmath.nstr(kt, 35)))
             assert abs(got - q) <= 1e-10 * max(q, 1)
             assert got <= q * (1 + mpmath.mpf("1e-25"))
