@@ -150,6 +150,7 @@ class _Engine:
         self.drift = np.empty((_CHUNK, size))
         self.clock = 0
         self.next_event = 0
+        # At which clocks, modulo `every`, some run is to be recorded.
         self.phases: set[int] = set()
         self.finished_steps = 0
         self.done: list[tuple[int, Outcome]] = []
@@ -213,25 +214,30 @@ class _Engine:
 
     def _settle(self, j: int) -> None:
         """Stop what is done, start what waits, show what is watched; then say when to come back."""
-        row = 0
-        while row < len(self.running):
-            run = self.running[row]
-            step = self.clock - run.start
-            value = self.losses[j, row]
-            limit = 2.0 * self.tol if self.rows.mse else self.tol
-            if not np.isfinite(value):
-                self._stop(row, j, "diverged")
-            elif value < limit:
-                self._stop(row, j, "tolerance")
-            elif step == 0 and self._outside(run) >= 1.001 * self.tol > 0.0:
-                self._stop(row, j, "failure", self._outside(run))
-            elif step >= self.steps:
-                self._stop(row, j, "budget")
-            else:
-                if step in run.job.watch:
-                    run.watched.append(Watched(step, self._network(row)))
-                row += 1
+        # From the last row on, so that a row that takes the place of another was seen already.
+        for row in reversed(range(len(self.running))):
+            while row < len(self.running) and self._settle_row(row, j):
+                pass
+        self.phases = {run.start % self.every for run in self.running}
         self.next_event = min((self._next_event(run) for run in self.running), default=0)
+
+    def _settle_row(self, row: int, j: int) -> bool:
+        """Return whether the run in a row was stopped and another one started there."""
+        run, waiting = self.running[row], len(self.queue)
+        step = self.clock - run.start
+        value = self.losses[j, row]
+        limit = 2.0 * self.tol if self.rows.mse else self.tol
+        if not np.isfinite(value):
+            self._stop(row, j, "diverged")
+        elif value < limit:
+            self._stop(row, j, "tolerance")
+        elif step == 0 and self._outside(run) >= 1.001 * self.tol > 0.0:
+            self._stop(row, j, "failure", self._outside(run))
+        elif step >= self.steps:
+            self._stop(row, j, "budget")
+        elif step in run.job.watch:
+            run.watched.append(Watched(step, self._network(row)))
+        return len(self.queue) < waiting
 
     def _outside(self, run: _Running) -> float:
         """Return the least loss of any signal at all, if V is trained: 0 if y is in Im A."""
@@ -255,13 +261,9 @@ class _Engine:
             self.running[row] = run
         else:
             self.running.append(run)
-        self._rephase()
+        self.phases.add(self.clock % self.every)
         self._evaluate(slice(row, row + 1), j)
         self.next_event = self.clock
-
-    def _rephase(self) -> None:
-        """Note at which clocks, modulo `every`, some run is to be recorded."""
-        self.phases = {run.start % self.every for run in self.running}
 
     def _exchange(self, a: int, b: int, j: int) -> None:
         """Exchange two runs; the arrays of `rows` are exchanged by the caller."""
@@ -311,10 +313,10 @@ class _Engine:
             self._start(row, j)
             return
         last = len(self.running) - 1
-        self.rows.swap(row, last)
-        self._exchange(row, last, j)
+        if row != last:
+            self.rows.swap(row, last)
+            self._exchange(row, last, j)
         self.running.pop()
-        self._rephase()
 
     def _stop_failed(self, j: int) -> None:
         """Stop the runs whose loss is proved to stay above the tolerance."""
