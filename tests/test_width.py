@@ -176,12 +176,19 @@ def test_k_is_least_for_huge_k():
 
 
 @settings(max_examples=60, deadline=None)
-@given(threshold=st.integers(1, 10**60))
+@given(threshold=st.integers(1, 10**50))
 def test_least_integer_finds_the_threshold(threshold):
     """For k ≥ t the search returns t."""
     k, logarithm = least_integer(lambda k: k >= threshold)
     assert k == threshold
     assert logarithm == pytest.approx(math.log10(threshold), rel=1e-12, abs=1e-12)
+
+
+def test_least_integer_rounds_up_in_the_50th_digit():
+    """Beyond 10⁵⁰ the integer is sufficient, and too large by at most one part in 10⁵⁰."""
+    threshold = 7 * 10**200 + 12345
+    k, _ = least_integer(lambda k: k >= threshold)
+    assert threshold <= k <= threshold + 10**151
 
 
 def test_least_integer_beyond_the_limit_is_rounded_up():

@@ -26,6 +26,8 @@ GUARD = 40
 """Decimal digits beyond those of k."""
 LARGEST = 300
 """k is given as an integer up to 10^300, and as its logarithm beyond."""
+SIGNIFICANT = 50
+"""k is least up to 10^50, and rounded up in its 50th digit beyond."""
 
 _TRAPS = [decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow]
 _RANGE = 10**17
@@ -189,8 +191,8 @@ class Bounds:
 def least_integer(holds: Callable[[Decimal], bool]) -> tuple[int | None, float]:
     """Return the least k ≥ 1 with holds(k), and its decimal logarithm, for a monotone condition.
 
-    The condition is tested at k and at k - 1.  Beyond 10^300 only the logarithm is returned,
-    rounded up.
+    The condition holds at k and fails at k - 1; beyond 10^50, k is rounded up in the 50th digit,
+    and beyond 10^300 only the logarithm is returned, rounded up.
 
     >>> least_integer(lambda k: k * k > 200)
     (15, 1.1760912590556813)
@@ -213,20 +215,14 @@ def least_integer(holds: Callable[[Decimal], bool]) -> tuple[int | None, float]:
                 middle = (low + high) / 2
                 low, high = (low, middle) if holds((middle * ten.ln()).exp()) else (middle, high)
             return None, float(high)
-    below, above = 10 ** int(low), 10 ** int(high)
-    with decimal.localcontext(exactly(GUARD + int(high))) as context:
-        below = 1 if low == 0 else below
-        while above - below > 1:
-            middle_k = (
-                (below + above) // 2
-                if above < 4 * below
-                else 1 << ((below.bit_length() + above.bit_length()) // 2)
-            )
-            middle_k = min(max(middle_k, below + 1), above - 1)
-            context.prec = GUARD + len(str(above))
-            if holds(Decimal(middle_k)):
-                above = middle_k
+    below, above = (10 ** int(low) if low else 1), 10 ** int(high)
+    with decimal.localcontext(exactly(GUARD + SIGNIFICANT + 10)):
+        while above - below > max(1, below // 10**SIGNIFICANT):
+            if above < 4 * below:
+                middle = (below + above) // 2
             else:
-                below = middle_k
+                middle = 1 << ((below.bit_length() + above.bit_length()) // 2)
+                middle = min(max(middle, below + 1), above - 1)
+            below, above = (below, middle) if holds(Decimal(middle)) else (middle, above)
         logarithm = float(Decimal(above).log10())
     return (above if logarithm <= LARGEST else None), logarithm

@@ -11,7 +11,7 @@ from decimal import Decimal
 from kltheory.activation import Activation
 from kltheory.constants import Constant, Constants, Evidence
 from kltheory.errors import InputError
-from kltheory.numeric.width_bounds import Bounds, exactly, least_integer
+from kltheory.numeric.width_bounds import SIGNIFICANT, Bounds, exactly, least_integer
 from kltheory.numeric.width_problem import WidthProblem
 from kltheory.numeric.width_row import AtWidth, WidthRow
 from kltheory.numeric.width_theorems import THEOREMS, Theorem, attainability
@@ -57,20 +57,23 @@ class Case:
 
     def row(self) -> WidthRow:
         """Return the least k with everything that it is made of."""
-        refusal = self.refusal()
-        if refusal:
-            k, logarithm, reason, constants = None, None, refusal, Constants()
-        else:
-            k, logarithm = least_integer(self.holds)
-            reason = (
-                "the least k: the condition holds at k and fails at k - 1"
-                if k is not None
-                else "k is beyond 10^300: only its logarithm is given, rounded up"
-            )
-            with decimal.localcontext(exactly(60)):
-                exponent = Decimal(logarithm)
-                at = Decimal(k) if k is not None else (exponent * Decimal(10).ln()).exp()
-                constants = self.constants(at)
+        k: int | None = None
+        logarithm, constants, reason = None, Constants(), self.refusal()
+        if not reason:
+            try:
+                k, logarithm = least_integer(self.holds)
+                with decimal.localcontext(exactly(60)):
+                    exponent = Decimal(logarithm)
+                    at = Decimal(k) if k is not None else (exponent * Decimal(10).ln()).exp()
+                    constants = self.constants(at)
+                if k is None:
+                    reason = "k is beyond 10^300: only its logarithm is given, rounded up"
+                elif k > 10**SIGNIFICANT:
+                    reason = "sufficient, and least up to its 50th digit"
+                else:
+                    reason = "the least k: the condition holds at k and fails at k - 1"
+            except InputError as error:  # ψ is not defined, or overflows, at this initial error
+                reason = str(error)
         return WidthRow(
             theorem=self.theorem.name,
             theory=self.theorem.theory,
@@ -124,10 +127,13 @@ class Case:
         p, refusal = self.problem, self.refusal()
         bounds = self.bounds(Decimal(k))
         supply = Decimal(0) if refusal else self.theorem.supply(bounds)
+        try:
+            needed = self.needed(bounds)
+        except InputError as error:
+            refusal, supply, needed = str(error), Decimal(0), Decimal(0)
         if supply <= 0:
             reason = refusal or "certifies nothing at this k: too few neurons for its tail bounds"
             return self.verdict(False, Decimal(0), None, None, reason)
-        needed = self.needed(bounds)
         margin = supply / needed if needed and supply.is_finite() else Decimal("Infinity")
         if not supply.is_finite() or (self.theorem.attains and p.x_norm is not None):
             largest, smallest = None, None

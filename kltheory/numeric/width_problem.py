@@ -81,9 +81,14 @@ class WidthLoss:
 
     def bound(self, error: Decimal, radius: Decimal) -> Decimal:
         """ψ(½ L error²) ≥ ψ(L_y(y(0))) for ‖y(0) - y‖ ≤ error, by the descent lemma."""
-        if self.majorant is not None:
-            return self.psi(self.majorant(error))
-        return self.psi(self.smoothness(radius) * error * error / 2)
+        try:
+            if self.majorant is not None:
+                return self.psi(self.majorant(error))
+            return self.psi(self.smoothness(radius) * error * error / 2)
+        except decimal.Overflow as overflow:
+            raise InputError(
+                f"loss {self.name}: ψ of the bound on the loss overflows at {error:.4g}."
+            ) from overflow
 
 
 def _one(radius: Decimal) -> Decimal:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kltheory.activation import Activation
 from kltheory.constants import Constant, Constants, Evidence
-from kltheory.numeric.width_bounds import LARGEST, exactly
+from kltheory.numeric.width_bounds import exactly
 from kltheory.numeric.width_problem import WidthProblem
 from kltheory.numeric.width_row import WidthRow
 
@@ -115,14 +115,12 @@ def _protected(problem: WidthProblem, energy: float, share: float) -> WidthRow:
 
 
 def _first_success(log_share: float, failure: Decimal) -> tuple[int | None, float]:
-    """Return the least k with (1 - e^log_share)^k ≤ failure, or its logarithm beyond 10^300."""
+    """Return the least k with (1 - e^log_share)^k ≤ failure, or its logarithm beyond 10^280."""
+    if log_share < -650:  # then -log(1 - share) is share to more digits than are shown
+        return None, (math.log(-float(failure.ln())) - log_share) / math.log(10.0)
     with decimal.localcontext(exactly(400)):
-        share = Decimal(log_share).exp()
-        rate = -(1 - share).ln() if share > Decimal("1e-150") else share
-        needed = -failure.ln() / rate
+        needed = -failure.ln() / -(1 - Decimal(log_share).exp()).ln()
         logarithm = max(float(needed.log10()), 0.0)
-        if logarithm > LARGEST:
-            return None, logarithm
         return max(int(needed.to_integral_value(rounding=decimal.ROUND_CEILING)), 1), logarithm
 
 
