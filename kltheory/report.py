@@ -1,4 +1,4 @@
-"""Results as a page for the terminal, plain text, JSON, CSV, LaTeX, Markdown and HTML; no arithmetic.
+"""Results for the terminal, as plain text, JSON, CSV, LaTeX, Markdown and HTML; no arithmetic.
 
 A result becomes one `Page` of titles, pairs and tables; each format writes the same page.
 """
@@ -6,7 +6,6 @@ A result becomes one `Page` of titles, pairs and tables; each format writes the 
 from __future__ import annotations
 
 import csv
-import html
 import io
 import math
 import os
@@ -15,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kltheory.numeric.table import Row
     from kltheory.symbolic.derivation import Derivation
     from kltheory.symbolic.rate import RateLaw
-    from kltheory.symbolic.show import Formula, LawFormulas
+    from kltheory.symbolic.show import Formula, LawFormulas, Rate
 
 SCHEMA = "kltheory/bound/1"
 """The schema of `law_dict` and `bound_dict`; its text is kltheory/schemas/bound.json."""
@@ -82,7 +82,7 @@ class Page:
 
 def words(text: str) -> Text:
     """Text in words; its formulas' letters are set in LaTeX where there are any."""
-    return Text(text, text, _escape(text))
+    return Text(text.replace("∇", "grad "), text, _escape(text))
 
 
 def _formula(formula: Formula) -> Text:
@@ -159,7 +159,7 @@ def _power_of_ten(log10: float) -> str:
 
 
 def exact_text(value: Fraction) -> str:
-    """A rational number as the shortest exact text: decimal if that is finite and short, else a fraction.
+    """A rational number as exact text: decimal if that is finite and short, else a fraction.
 
     >>> [exact_text(Fraction(q)) for q in ("1/16", "1/3", "1e20", "120", "1e-9")]
     ['0.0625', '1/3', '1e20', '120', '1e-9']
@@ -181,7 +181,13 @@ def exact_text(value: Fraction) -> str:
             return f"{'-' if sign else ''}{mantissa}e{lead}"
     if len(str(value)) <= 40:
         return str(value)
-    return "about " + _digits(Context(prec=30).divide(Decimal(value.numerator), Decimal(whole)), 1)
+    return f"about {_digits(_decimal(value), 1)}"
+
+
+def _decimal(value: Fraction) -> Decimal:
+    """A fraction to 30 digits, rounded up."""
+    context = Context(prec=30, rounding=ROUND_CEILING)
+    return context.divide(Decimal(value.numerator), Decimal(value.denominator))
 
 
 def _plain_number(value: Fraction | float | None) -> float | str | None:
@@ -213,20 +219,22 @@ _DEFINED = ("lojasiewicz", "pl", "strongly-convex", "uniformly-convex", "growth-
 _FAST = ("finite-time", "double-exponential", "super-exponential")
 
 
-def assumptions(law: RateLaw, constants: Constants | None = None) -> tuple[Assumption, ...]:
+def assumptions(law: RateLaw, bound: Bound | None = None) -> tuple[Assumption, ...]:
     """Assumptions A-1 to A-7 and (8): which are met, violated or left to the user."""
+    constants = None if bound is None else bound.constants
     listed = [_smoothness(law), *_inequality(law)]
     listed += [
         Assumption(
             "A-4",
             "assumed",
-            "the gradient of the loss lies in the range of the operator's Jacobian, and σ_F > 0; it does"
-            " where that Jacobian is onto",
+            "the gradient of the loss lies in the range of the operator's Jacobian, and σ_F > 0;"
+            " it does where that Jacobian is onto",
         ),
         Assumption(
             "A-5",
             "assumed",
-            "the activation is C¹ with a bounded, Lipschitz derivative: sigmoid, tanh, softplus; not ReLU",
+            "the activation is C¹ with a bounded, Lipschitz derivative: sigmoid, tanh, softplus;"
+            " not ReLU",
         ),
         Assumption(
             "A-6",
@@ -243,15 +251,26 @@ def assumptions(law: RateLaw, constants: Constants | None = None) -> tuple[Assum
                 f" {exact_text(constants.mu)}",
             )
         )
-    listed.append(
-        Assumption(
-            "(8)",
-            "assumed",
-            "R' < R: the network starts close enough to a solution, so that σ_min of its Jacobian stays above"
-            " σ_J/2; it holds for networks that are wide enough",
-        )
-    )
+    listed.append(_start(bound))
     return tuple(listed)
+
+
+def _start(bound: Bound | None) -> Assumption:
+    """(8), or its sharp form, which is checked."""
+    affine = getattr(bound, "affine", None)
+    if affine is not None:
+        return Assumption(
+            "(8)",
+            "met",
+            f"in its sharp form: ψ(L0) = {number(affine.psi0)} < {number(affine.threshold, -1)} ="
+            " σ_F σ_J²/(2Λ), if the network's Jacobian moves at most by Λ‖θ - θ(0)‖",
+        )
+    return Assumption(
+        "(8)",
+        "assumed",
+        "R' < R: the network starts so close to a solution that σ_min of its Jacobian stays above"
+        " σ_J/2; wide networks do",
+    )
 
 
 def _smoothness(law: RateLaw) -> Assumption:
@@ -259,8 +278,8 @@ def _smoothness(law: RateLaw) -> Assumption:
         return Assumption(
             "A-1",
             "violated",
-            "a loss whose gradient is locally Lipschitz has s ψ'(s)² >= 1/(2 Lip) near 0, and here it tends"
-            " to 0: no such loss has this ψ",
+            "a loss whose gradient is locally Lipschitz has s ψ'(s)² >= 1/(2 Lip) near 0, and here"
+            " it tends to 0: no such loss has this ψ",
         )
     text = "the gradient of the loss is Lipschitz on bounded sets"
     if law.desingularizer.parameters and law.regime.loss == "undetermined":
@@ -310,6 +329,7 @@ class Answer:
     extinction_time: float | None = None
     printed: Printed | None = None
     derivation: Derivation | None = None
+    descent: Descent | None = None
     warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     shown: LawFormulas = field(init=False)
@@ -330,6 +350,8 @@ class Answer:
         """How Ψ and Ψ⁻¹, and the numbers, were obtained."""
         if self.bound is None or not self.rows:
             return self.law.method
+        if self.law.desingularizer.source.startswith("samples"):
+            return self.bound.curve.method
         return f"{self.law.method}; numbers: {self.bound.curve.method}"
 
 
@@ -342,6 +364,20 @@ class Printed:
     stopping_time: float | None
     reasons: tuple[str, ...] = ()
     """Why a printed value is missing, and where the two differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """The guarantees for gradient descent."""
+
+    step: Fraction
+    """The step size η."""
+    smoothness: Fraction
+    """β, a Lipschitz constant of the gradient."""
+    rows: tuple[Row, ...]
+    """The guarantees at iterations; `t` is the iteration."""
+    stopping_iteration: float | None
+    """The iteration from which ‖y_j - ȳ‖ <= 2‖ε‖."""
 
 
 def answer_dict(answer: Answer) -> dict[str, Any]:
@@ -371,9 +407,9 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "extinction_time": _plain_number(answer.extinction_time),
         "stopping_time": _plain_number(answer.stopping_time),
         "values": [_row_dict(row) for row in answer.rows],
-        "theory": "corrected",
+        "theory": bound.theory if bound else "corrected",
         "assumptions": [
-            {"id": a.id, "status": a.status, "reason": a.reason} for a in assumptions(law, c)
+            {"id": a.id, "status": a.status, "reason": a.reason} for a in assumptions(law, bound)
         ],
         "method": answer.method,
         "checks": [{"what": check.what, "how": check.how} for check in law.checks],
@@ -387,9 +423,22 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
             "stopping_time": _plain_number(answer.printed.stopping_time),
             "reasons": list(answer.printed.reasons),
         }
+    if (descent := answer.descent) is not None:
+        result["descent"] = {
+            "step_size": _plain_number(descent.step),
+            "smoothness": _plain_number(descent.smoothness),
+            "values": [_iteration_dict(row) for row in descent.rows],
+            "stopping_iteration": _plain_number(descent.stopping_iteration),
+        }
     if answer.derivation is not None:
         result["derivation"] = [
-            {"title": q.title, "latex": q.latex, "text": q.text, "check": q.check}
+            {
+                "title": q.title,
+                "why": q.why,
+                "latex": q.latex,
+                "text": q.text,
+                "check": q.check,
+            }
             for q in answer.derivation.steps
         ]
     result["warnings"] = list(answer.notes)
@@ -437,12 +486,18 @@ def _row_dict(row: Row) -> dict[str, Any]:
     }
 
 
+def _iteration_dict(row: Row) -> dict[str, Any]:
+    values = _row_dict(row)
+    del values["t"], values["t_exact"]
+    return {"iteration": int(row.t), **values}
+
+
 # ---------------------------------------------------------------------------------------------
 # The page of an answer
 
 
-def _said(rate: Formula | str) -> Text:
-    return words(rate) if isinstance(rate, str) else _formula(rate)
+def _said(rate: Rate) -> Text:
+    return Text(rate.text, rate.unicode, rate.latex)
 
 
 def page(answer: Answer) -> Page:
@@ -460,12 +515,13 @@ def page(answer: Answer) -> Page:
         )
     if answer.rows:
         parts.append(_values(answer))
+    if answer.descent is not None:
+        parts += [*_descent(answer.descent)]
     if answer.printed is not None:
         parts.append(_beside(answer, answer.printed))
     if answer.derivation is not None:
         parts.append(_steps(answer.derivation))
-    constants = answer.bound.constants if answer.bound else None
-    parts.append(_assumption_grid(assumptions(law, constants)))
+    parts.append(_assumption_grid(assumptions(law, answer.bound)))
     parts.append(Pairs("How it was found", tuple(_how_pairs(answer))))
     return Page(_title(law, shown), tuple(parts), answer.notes, answer.hints)
 
@@ -495,6 +551,9 @@ def _law_pairs(law: RateLaw, shown: LawFormulas) -> Iterator[tuple[Text, Text]]:
     elif shown.psi is not None:
         yield _PSI, _formula(shown.psi)
     yield _DOMAIN, _formula(shown.radius)
+    if shown.psi is None and shown.curve is None:
+        yield _PSI, words("interpolated between the samples by monotone cubics")
+        return
     none = words("no closed form was found; numbers are computed")
     yield _PSI_INVERSE, none if shown.psi_inverse is None else _formula(shown.psi_inverse)
     if shown.curve is None:
@@ -523,9 +582,8 @@ def _regime_pairs(law: RateLaw) -> Iterator[tuple[Text, Text]]:
 
 
 def _rate_pairs(shown: LawFormulas) -> Pairs:
-    closed = not isinstance(shown.loss_rate, str)
     pairs = ((_LOSS, _said(shown.loss_rate)), (_ERROR, _said(shown.parameter_rate)))
-    if closed:
+    if shown.loss_rate.closed:
         kappa = Text("sigma_F^2 sigma_J^2/4", "σ_F² σ_J²/4", r"$\sigma_F^2 \sigma_J^2/4$")
         return Pairs(
             "Rates: bounds (10) and (11)", (*pairs, (_math("kappa", "κ", r"\kappa"), kappa))
@@ -598,12 +656,35 @@ def _values(answer: Answer) -> Grid:
     with_signal = any(row.signal is not None for row in answer.rows)
     names = [n for n in COLUMNS if n != "signal" or with_signal]
     rows = tuple(tuple(_cell(row, n) for n in names) for row in answer.rows)
-    return Grid("Bounds over time", tuple(_HEADER[n] for n in names), rows, note=_HOW_ROUNDED)
+    sharp = ", sharp form" if answer.bound is not None and answer.bound.theory == "sharp" else ""
+    return Grid(
+        f"Bounds over time{sharp}", tuple(_HEADER[n] for n in names), rows, note=_HOW_ROUNDED
+    )
+
+
+def _descent(descent: Descent) -> Iterator[Pairs | Grid]:
+    """The table over iterations, and what it rests on."""
+    eta, beta = exact_text(descent.step), exact_text(descent.smoothness)
+    with_signal = any(row.signal is not None for row in descent.rows)
+    names = [n for n in COLUMNS if n != "signal" or with_signal]
+    header = (_math("j", "j", "j"), *(_HEADER[n] for n in names[1:]))
+    rows = tuple(tuple(_cell(row, n) for n in names) for row in descent.rows)
+    stop = descent.stopping_iteration
+    ends = "" if stop is None else f" Early stopping: at iteration {_whole(stop)}."
+    note = (
+        f"Step size η = {eta}, gradient Lipschitz with β = {beta}; iteration j stands for y at θ_j."
+        f" Assumes R' < (1 - ηβ/2) R.{ends}"
+    )
+    yield Grid("Gradient descent: bounds over iterations", header, rows, note=note)
+
+
+def _whole(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:.0f}"
 
 
 _HOW_ROUNDED = (
-    f"{DIGITS} digits, bounds rounded up and log(L0/L) down; the bound on the observation needs y to be the"
-    " only minimiser of the loss."
+    f"{DIGITS} digits, bounds rounded up and log(L0/L) down; the bound on the observation needs y"
+    " to be the only minimiser of the loss."
 )
 
 
@@ -612,8 +693,8 @@ def _cell(row: Row, name: str) -> Text:
         return _number(exact_text(row.t))
     if name == "loss" and row.log10_loss is not None:
         return _number(_power_of_ten(row.log10_loss))
-    if name == "loss" and 0 < row.loss < 1e-323:
-        return _number("< 1e-323")
+    if name == "loss" and row.start is not None:
+        return _number(_digits(_decimal(row.start), 1))
     return _number(number(getattr(row, name), -1 if name == "log_decrease" else 1))
 
 
@@ -672,6 +753,7 @@ def _steps(derivation: Derivation) -> Pairs:
         pairs.append(
             (words(f"{i}. {step.title}"), Text(step.text, step.unicode, f"${step.latex}$"))
         )
+        pairs.append((words("   because"), words(step.why)))
         pairs.append((words("   checked"), words(step.check)))
     return Pairs("Derivation, each step checked by machine", tuple(pairs))
 
@@ -851,8 +933,9 @@ _LATEX_SIGNS = {
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     "≤": r"$\le$", "≥": r"$\ge$", "<": "$<$", ">": "$>$", "∞": r"$\infty$", "·": r"$\cdot$",
     "‖": r"$\|$", "√": r"$\surd$", "∇": r"$\nabla$", "∫": r"$\int$", "∈": r"$\in$",
-    "→": r"$\to$", "Σ": r"$\Sigma$", "²": "$^2$", "³": "$^3$", "⁻": "$^-$", "¹": "$^1$",
-    "₀": "$_0$", "₁": "$_1$", "₊": "$_+$", "½": r"$\tfrac12$", "−": "$-$", "–": "--", "ᵀ": r"$^\top$",
+    "→": r"$\to$", "Σ": r"$\Sigma$", "²": "$^2$", "³": "$^3$", "⁻¹": "$^{-1}$", "¹": "$^1$",
+    "₀": "$_0$", "₁": "$_1$", "₊": "$_+$", "½": r"$\tfrac12$", "−": "$-$", "–": "--",
+    "ᵀ": r"$^\top$",
     "ȳ": r"$\bar y$", "x̄": r"$\bar x$", "ℓ": r"$\ell$", "≈": r"$\approx$", "×": r"$\times$",
     "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "δ": r"$\delta$", "ε": r"$\varepsilon$",
     "η": r"$\eta$", "θ": r"$\theta$", "κ": r"$\kappa$", "λ": r"$\lambda$", "Λ": r"$\Lambda$",
@@ -860,7 +943,10 @@ _LATEX_SIGNS = {
     "τ": r"$\tau$", "φ": r"$\varphi$", "ψ": r"$\psi$", "Ψ": r"$\Psi$", "ω": r"$\omega$",
     "…": r"\dots{}", "Ł": r"\L{}", "ś": r"\'s", "ć": r"\'c", "é": r"\'e",
 }  # fmt: skip
-_LATEX_PATTERN = re.compile("|".join(map(re.escape, sorted(_LATEX_SIGNS, key=len, reverse=True))))
+_LATEX_PATTERN = re.compile(
+    r"(?P<letter>[α-ω])_(?P<below>[A-Za-z]+)|"
+    + "|".join(map(re.escape, sorted(_LATEX_SIGNS, key=len, reverse=True)))
+)
 
 
 def _escape(text: str) -> str:
@@ -869,7 +955,15 @@ def _escape(text: str) -> str:
     >>> print(_escape("ψ' > 0 on 10% of A_1"))
     $\\psi$' $>$ 0 on 10\\% of A\\_1
     """
-    return _LATEX_PATTERN.sub(lambda m: _LATEX_SIGNS[m[0]], text)
+    return _LATEX_PATTERN.sub(_sign, text).replace("$$", "")
+
+
+def _sign(match: re.Match[str]) -> str:
+    """A sign, or a Greek letter with a subscript."""
+    if match["letter"]:
+        below = {"min": r"\min", "max": r"\max"}.get(match["below"], match["below"])
+        return rf"{_LATEX_SIGNS[match['letter']][:-1]}_{{{below}}}$"
+    return _LATEX_SIGNS[match[0]]
 
 
 def latex_snippet(content: Page) -> str:
@@ -912,11 +1006,11 @@ def _latex_table(grid: Grid) -> list[str]:
     return [*lines, r"\hline", r"\end{tabular}", r"\end{center}"]
 
 
-def html_text(content: Page) -> str:
+def html(content: Page) -> str:
     """The page as HTML for a notebook, formulas for MathJax."""
     parts = [f"<h4>{_html(content.title)}</h4>"]
     for part in content.parts:
-        parts.append(f"<b>{html.escape(part.title)}</b>")
+        parts.append(f"<b>{escape(part.title)}</b>")
         rows: list[str] = []
         if isinstance(part, Pairs):
             rows = [_html_row((label, value), "td", "left") for label, value in part.pairs]
@@ -928,14 +1022,14 @@ def html_text(content: Page) -> str:
             ]
         parts.append(f"<table>{''.join(rows)}</table>")
         if part.note:
-            parts.append(f"<p>{html.escape(part.note)}</p>")
-    parts += [f"<p><b>Warning:</b> {html.escape(note)}</p>" for note in content.notes]
-    parts += [f"<p><i>{html.escape(hint)}</i></p>" for hint in content.hints]
+            parts.append(f"<p>{escape(part.note)}</p>")
+    parts += [f"<p><b>Warning:</b> {escape(note)}</p>" for note in content.notes]
+    parts += [f"<p><i>{escape(hint)}</i></p>" for hint in content.hints]
     return "\n".join(parts)
 
 
 def _html(t: Text) -> str:
-    return html.escape(_markdown(t) if "$" in t.latex and t.latex.startswith("$") else t.unicode)
+    return escape(_markdown(t) if "$" in t.latex and t.latex.startswith("$") else t.unicode)
 
 
 def _html_row(cells: Iterable[Text], tag: str, side: str) -> str:
@@ -986,12 +1080,19 @@ def bound_text(law: RateLaw, bound: Bound, times: Any = None) -> str:
 
 def law_html(law: RateLaw) -> str:
     """The law for a notebook."""
-    return html_text(page(Answer(law)))
+    return html(page(Answer(law)))
 
 
 def bound_html(law: RateLaw, bound: Bound, times: Any = None) -> str:
     """The bounds for a notebook."""
-    return html_text(page(answer_of(law, bound, times)))
+    return html(page(answer_of(law, bound, times)))
+
+
+def law_latex(law: RateLaw) -> str:
+    """ψ, Ψ, Ψ⁻¹ and the rate as one formula between dollars, for a notebook."""
+    from kltheory.symbolic.show import law_latex
+
+    return law_latex(law)
 
 
 def law_rich(law: RateLaw) -> Any:
@@ -1002,23 +1103,3 @@ def law_rich(law: RateLaw) -> Any:
 def bound_rich(law: RateLaw, bound: Bound, times: Any = None) -> Any:
     """The bounds for rich."""
     return rich_page(page(answer_of(law, bound, times)))
-
-
-def law_latex(law: RateLaw) -> str:
-    """ψ, Ψ, Ψ⁻¹ and the rate as one formula between dollars, for a notebook."""
-    from kltheory.symbolic.show import formulas
-
-    shown = formulas(law)
-    lines = []
-    for lead, formula in (
-        (r"\psi(s) &= ", shown.psi),
-        (r"\Psi(s) &= ", shown.Psi),
-        (r"\Psi^{-1}(\gamma) &= ", shown.Psi_inverse),
-    ):
-        if formula is not None:
-            lines.append(lead + formula.latex)
-    if shown.curve is not None:
-        lines += [rf"s &= {shown.curve[1].latex}", rf"\psi &= {shown.curve[2].latex}"]
-    if not isinstance(shown.loss_rate, str):
-        lines.append(rf"\mathcal L_y(y(t)) &\le {shown.loss_rate.latex}")
-    return r"$\displaystyle \begin{aligned} " + r" \\ ".join(lines) + r" \end{aligned}$"

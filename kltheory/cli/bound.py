@@ -16,18 +16,18 @@ from kltheory.cli.options import (
     EXACT,
     EXACT_LIST,
     emit,
+    exact,
     format_option,
     json_text,
     output_option,
     param_option,
 )
-from kltheory.errors import InputError, LimitReached
+from kltheory.errors import InputError
 
 if TYPE_CHECKING:
     from kltheory.numeric.guarantees import Bound
-    from kltheory.numeric.table import Budget
-    from kltheory.rates import RateLaw
-    from kltheory.report import Answer, Printed
+    from kltheory.report import Answer, Descent, Printed
+    from kltheory.symbolic.derivation import Derivation
     from kltheory.symbolic.desingularizer import Desingularizer
 
 SOURCES = ("loss", "psi", "psi_table", "growth", "uniform_convexity", "radial")
@@ -36,6 +36,8 @@ CONSTANTS = ("kappa", "sigma_f", "sigma_j", "loss0", "noise", "mu", "lip_f", "di
 """The options that give numbers."""
 LIMIT = 10
 """Seconds of work, unless --limit says otherwise."""
+MAX_TABLE = 1_000_000
+"""Bytes that a table of samples may have."""
 
 
 @click.command(
@@ -60,14 +62,21 @@ LIMIT = 10
 @click.option("--mu", type=EXACT, help="μ of A-7; with --lip-f, --dist, --noise: the signal.")
 @click.option("--lip-f", type=EXACT, help="L_F, bound on the operator's Jacobian.")
 @click.option("--dist", type=EXACT, help="dist(x̄, Σ), the modelling error.")
-@click.option("--deviation", type=EXACT, help="Λ, for --theory sharp.")
+@click.option(
+    "--deviation", type=EXACT, help="Λ for --theory sharp: ‖J(θ) - J(θ(0))‖ ≤ Λ‖θ - θ(0)‖."
+)
 @click.option("--at", type=EXACT_LIST, help="Times, such as 0,1,10.")
 @click.option(
     "--theory",
     type=click.Choice(["corrected", "printed", "sharp"]),
     default="corrected",
     show_default=True,
-    help="printed: also what the paper's text gives.",
+    help="printed: also what the paper's text gives; sharp: needs --deviation.",
+)
+@click.option("--step-size", type=EXACT, help="η of gradient descent; with:")
+@click.option("--iterations", type=EXACT_LIST, help="Iterations, such as 0,100,1000.")
+@click.option(
+    "--smoothness", type=EXACT, help="β: the gradient of the composed loss is β-Lipschitz."
 )
 @click.option("--derivation", is_flag=True, help="Show the steps, each checked.")
 @click.option("--digits", type=click.IntRange(1, 200), default=17, help="Digits to compute with.")
@@ -92,6 +101,8 @@ def command(output_format: str, output: Path | None, **options: Any) -> int:
     kltheory bound --psi -1/log(s) --kappa 1 --loss0 0.1 --format json
     kltheory bound --loss power --param p=0.2 --kappa 1/16 --loss0 10 --noise 0.1
     kltheory bound --radial "x**2/2" --derivation
+    kltheory bound --loss mse --sigma-f 1 --sigma-j 2 --loss0 1/10 --theory sharp --deviation 1
+    kltheory bound --loss mse --kappa 1 --loss0 1 --step-size 0.1 --smoothness 4 --iterations 0,100
 
     Exit codes: 0 done; 2 the input is invalid; 3 given up within the limits.
     """
@@ -105,75 +116,157 @@ def command(output_format: str, output: Path | None, **options: Any) -> int:
 # -- from the options to an answer -------------------------------------------------------------
 
 
-def _answer(
-    *,
-    at: tuple[Fraction, ...] | None,
-    theory: str,
-    derivation: bool,
-    digits: int,
-    limit: float,
-    **options: Any,
-) -> Answer:
+def _answer(*, derivation: bool, digits: int, limit: float, **options: Any) -> Answer:
     from kltheory.report import Answer
 
     source = _source(options)
-    constants = {name: options[name] for name in CONSTANTS}
-    numbers = _wants_numbers(constants, at, theory)
+    numbers = _wants_numbers(options)
     if source == "psi":
         _start_worker()
     from kltheory.rates import rate
 
     started = time.monotonic()  # loading SymPy is not work
     d = _desingularizer(source, options)
-    _check_numbers(d, constants, at, numbers)
-    law = rate(d, limit=0.6 * limit if numbers else limit)
-    steps = None
-    if derivation:
-        from kltheory.symbolic.derivation import derive_steps
-
-        steps = derive_steps(law)
+    if numbers:
+        _check_numbers(d, options)
+    sampled = source == "psi_table"
+    law: Any = _sampled_law(d) if sampled else rate(d, limit=0.6 * limit if numbers else limit)
+    steps = _steps(law, sampled) if derivation else None
     if not numbers:
         return Answer(law, derivation=steps, hints=(_how_to_get_numbers(d),))
+    work = _Numbers(law, options, digits, limit, started + limit + 1 - time.monotonic())
+    return work.answer(steps)
 
-    from kltheory.numeric.table import Budget, default_times, rows
 
-    budget = Budget(started + limit + 1 - time.monotonic())
-    given = {k: v for k, v in constants.items() if v is not None}
-    bound = law.bound(**given, digits=digits, limit=limit)
-    extinction = budget.call(bound, bound.extinction_time)
-    times = default_times(bound, budget) if at is None else tuple(sorted(set(at)))
-    table = rows(bound, times, budget)
-    stopping = None if options["noise"] is None else budget.call(bound, bound.stopping_time)
-    printed = _printed(law, given, digits, limit, times, budget) if theory == "printed" else None
-    return Answer(
-        law,
-        bound,
-        table,
-        stopping_time=stopping,
-        extinction_time=extinction,
-        printed=printed,
-        derivation=steps,
-        hints=_missing_for_more(constants),
-    )
+def _sampled_law(d: Desingularizer) -> Any:
+    from kltheory.symbolic.samples import sampled_law
+
+    return sampled_law(d)
+
+
+def _steps(law: Any, sampled: bool) -> Derivation:
+    from kltheory.symbolic.derivation import derive_steps
+
+    if sampled:
+        raise InputError("--derivation needs a formula of ψ; --psi-table gives samples")
+    return derive_steps(law)
+
+
+class _Numbers:
+    """The numbers of one call, within one time limit."""
+
+    def __init__(
+        self, law: Any, options: dict[str, Any], digits: int, limit: float, seconds: float
+    ) -> None:
+        from kltheory.numeric.table import Budget, default_times
+
+        self.law, self.options = law, options
+        self.given = {k: options[k] for k in CONSTANTS if options[k] is not None}
+        self.how: dict[str, Any] = {"digits": digits, "limit": limit}
+        self.budget = Budget(seconds)
+        self.bound = self._bound()
+        self.times: tuple[Fraction, ...] = (
+            default_times(self.bound, self.budget)
+            if options["at"] is None
+            else tuple(sorted(set(options["at"])))
+        )
+
+    def _bound(self) -> Bound:
+        """The corrected or the sharp bound."""
+        if self.options["psi_table"] is not None:
+            from kltheory.numeric.guarantees import constants
+            from kltheory.numeric.sampled import sampled_bound
+            from kltheory.symbolic.samples import cubics
+
+            if self.options["theory"] != "corrected":
+                raise InputError("--psi-table goes with --theory corrected only")
+            points = _read_table(self.options["psi_table"])
+            return sampled_bound(cubics(points), constants(**self.given))
+        if self.options["theory"] != "sharp":
+            bound: Bound = self.law.bound(**self.given, **self.how)
+            return bound
+        from kltheory.numeric.sharp import sharp_bound
+
+        descent = {"step": self.options["step_size"], "smoothness": self.options["smoothness"]}
+        finite = {"finite-time": True, "undetermined": None}.get(self.law.regime.loss, False)
+        return sharp_bound(
+            self.law.desingularizer,
+            **self.given,
+            deviation=self.options["deviation"],
+            finite_time=finite,
+            **self.how,
+            **(descent if descent["step"] is not None else {}),
+        )
+
+    def answer(self, steps: Derivation | None) -> Answer:
+        """Everything that was asked for."""
+        from kltheory.numeric.table import rows
+        from kltheory.report import Answer
+
+        bound, budget = self.bound, self.budget
+        noise = self.options["noise"]
+        return Answer(
+            self.law,
+            bound,
+            rows(bound, self.times, budget),
+            stopping_time=None if noise is None else budget.call(bound, bound.stopping_time),
+            extinction_time=budget.call(bound, bound.extinction_time),
+            printed=self._printed() if self.options["theory"] == "printed" else None,
+            descent=None if self.options["step_size"] is None else self._descent(),
+            derivation=steps,
+            hints=_missing_for_more(self.options),
+        )
+
+    def _printed(self) -> Printed:
+        """What the paper's text gives; a formula that has no value says why."""
+        from kltheory.numeric.table import has_signal
+        from kltheory.report import Printed
+
+        bound = self.law.bound(**self.given, **self.how, theory="printed")
+        reasons: dict[str, None] = {}
+
+        def value(f: Any, *args: Any) -> float | None:
+            try:
+                found: float = self.budget.call(bound, lambda: f(*args))
+            except InputError as error:
+                reasons.setdefault(str(error))
+                return None
+            return found
+
+        names = ["loss", "parameters", *(["signal"] if has_signal(bound) else [])]
+        table = tuple((t, {n: value(getattr(bound, n), t) for n in names}) for t in self.times)
+        stopping = value(bound.stopping_time) if bound.constants.noise is not None else None
+        return Printed(table, stopping, tuple(reasons))
+
+    def _descent(self) -> Descent:
+        """The guarantees for gradient descent."""
+        from kltheory.numeric.sharp import descent_bound
+        from kltheory.numeric.table import descent_rows
+        from kltheory.report import Descent
+
+        step, smoothness = self.options["step_size"], self.options["smoothness"]
+        descent = descent_bound(self.bound, step=step, smoothness=smoothness)
+        iterations = sorted(set(self.options["iterations"]))
+        stop = None
+        if self.options["noise"] is not None:
+            stop = self.budget.call(self.bound, descent.stopping_iteration)
+        return Descent(step, smoothness, descent_rows(descent, iterations, self.budget), stop)
 
 
 def _source(options: dict[str, Any]) -> str:
     """The one option that says what ψ is."""
     given = [name for name in SOURCES if options[name] is not None]
     if len(given) != 1:
-        names = ", ".join(_option(n) for n in SOURCES)
-        lead = (
-            "nothing says what ψ is"
-            if not given
-            else f"{_option(given[0])} is given with {_option(given[1])}"
-        )
+        names = ", ".join(map(_option, SOURCES))
+        both = " and ".join(map(_option, given))
+        lead = f"{both} are given" if given else "nothing says what ψ is"
         raise InputError(f"{lead}; give exactly one of {names}")
     source = given[0]
     name = str(options["loss"]).strip().lower()
     for letter in ("alpha", "c"):
         if options[letter] is not None and name != "lojasiewicz":
             raise InputError(
-                f"--{letter} belongs to --loss lojasiewicz; give other parameters by --param {letter}=..."
+                f"--{letter} belongs to --loss lojasiewicz; other parameters go by --param"
             )
     if options["radius"] is not None and source == "loss":
         raise InputError("--radius does not go with --loss, whose domain is known")
@@ -184,19 +277,25 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _wants_numbers(constants: dict[str, Any], at: Any, theory: str) -> bool:
-    """Whether the answer has numbers; raises if some constants are given and others miss."""
-    if all(v is None for v in constants.values()) and at is None:
-        if theory != "corrected":
-            raise InputError(
-                f"--theory {theory} needs constants: --loss0 with --kappa, or --sigma-f, --sigma-j"
-            )
+def _wants_numbers(options: dict[str, Any]) -> bool:
+    """Whether the answer has numbers; raises if some of what they need is given and some is not."""
+    descent = ("step_size", "iterations", "smoothness")
+    asked = [n for n in (*CONSTANTS, "at", "deviation", *descent) if options[n] is not None]
+    theory = options["theory"]
+    if not asked and theory == "corrected":
         return False
-    missing = [] if constants["loss0"] is not None else ["--loss0"]
-    if constants["kappa"] is None:
-        missing += [_option(n) for n in ("sigma_f", "sigma_j") if constants[n] is None]
-        if len(missing) > 1 and "--sigma-f" in missing and "--sigma-j" in missing:
-            missing = [*missing[:-2], "--kappa (or --sigma-f and --sigma-j)"]
+    missing = [] if options["loss0"] is not None else ["--loss0"]
+    absent = [_option(n) for n in ("sigma_f", "sigma_j") if options[n] is None]
+    if theory == "sharp":
+        missing += absent + (["--deviation"] if options["deviation"] is None else [])
+        if options["kappa"] is not None:
+            raise InputError("--theory sharp needs --sigma-f and --sigma-j instead of --kappa")
+    elif options["deviation"] is not None:
+        raise InputError("--deviation belongs to --theory sharp")
+    elif options["kappa"] is None:
+        missing += ["--kappa (or --sigma-f with --sigma-j)"] if len(absent) == 2 else absent
+    if any(options[n] is not None for n in descent):
+        missing += [_option(n) for n in descent if options[n] is None]
     if missing:
         raise InputError(f"numbers need {' and '.join(missing)} as well")
     return True
@@ -221,7 +320,11 @@ def _desingularizer(source: str, options: dict[str, Any]) -> Desingularizer:
                 params[letter] = options[letter]
         return loss(given, **params)
     if source == "psi_table":
-        raise InputError("--psi-table is not there yet")
+        from kltheory.symbolic.samples import from_samples
+
+        if params or radius is not None:
+            raise InputError("--psi-table goes with neither --param nor --radius")
+        return from_samples(_read_table(given), Path(given).name)
     unknown = [name for name in params if not re.search(rf"\b{re.escape(name)}\b", given)]
     if unknown:
         raise InputError(f"{_option(source)} {given[:60]!r} has no parameter {unknown[0]}")
@@ -239,17 +342,45 @@ def _desingularizer(source: str, options: dict[str, Any]) -> Desingularizer:
     return make(given, radius=radius, parameters=params)
 
 
-def _check_numbers(
-    d: Desingularizer, given: dict[str, Any], at: tuple[Fraction, ...] | None, numbers: bool
-) -> None:
+def _read_table(name: str) -> list[tuple[Fraction, Fraction]]:
+    """The samples (s, ψ(s)) of a CSV file with columns s and psi."""
+    try:
+        if Path(name).stat().st_size > MAX_TABLE:
+            raise InputError(f"{name!r} is larger than {MAX_TABLE} bytes; give fewer samples")
+        lines = Path(name).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise InputError(f"cannot read {name[:60]!r}: {reason}") from None
+    rows = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    header = [cell.strip().strip('"') for cell in rows[0][1].split(",")] if rows else []
+    if header != ["s", "psi"]:
+        shown = ascii(rows[0][1][:40]) if rows else "nothing"
+        raise InputError(f"{name!r} starts with {shown}; its first line must be: s,psi")
+    points = []
+    for i, line in rows[1:]:
+        cells = [cell.strip().strip('"') for cell in line.split(",")]
+        if len(cells) != 2:
+            raise InputError(f"{name!r}, line {i}: two numbers are wanted, s and psi")
+        try:
+            points.append((exact(cells[0]), exact(cells[1])))
+        except InputError as error:
+            raise InputError(f"{name!r}, line {i}: {error}") from error
+    return points
+
+
+def _check_numbers(d: Desingularizer, options: dict[str, Any]) -> None:
     """Refuse constants and times that are out of range before the long work begins."""
-    if not numbers:
-        return
-    from kltheory.numeric.guarantees import constants
+    from kltheory.numeric.guarantees import constants, positive
     from kltheory.numeric.table import check_times
 
-    constants(**given)
-    check_times(at or ())
+    constants(**{name: options[name] for name in CONSTANTS})
+    check_times(options["at"] or ())
+    for j in check_times(options["iterations"] or ()):
+        if j.denominator != 1:
+            raise InputError(f"iteration {j} is given; iterations are whole numbers")
+    for name in ("step_size", "smoothness", "deviation"):
+        if options[name] is not None:
+            positive(options[name], _option(name), zero=name == "deviation")
     if d.parameters:
         names = " and ".join(_giving(d, q.name) for q in d.parameters)
         raise InputError(f"numbers need values for the parameters of ψ: give {names}")
@@ -262,46 +393,18 @@ def _giving(d: Desingularizer, name: str) -> str:
 
 def _how_to_get_numbers(d: Desingularizer) -> str:
     values = [_giving(d, q.name) for q in d.parameters]
-    needed = ", ".join([*values, "--loss0", "--kappa (or --sigma-f and --sigma-j)"])
+    needed = ", ".join([*values, "--loss0, and --kappa or --sigma-f with --sigma-j"])
     return f"For numbers give {needed}; --at for the times, --noise for early stopping."
 
 
-def _missing_for_more(constants: dict[str, Any]) -> tuple[str, ...]:
-    if constants["noise"] is None:
+def _missing_for_more(options: dict[str, Any]) -> tuple[str, ...]:
+    if options["noise"] is None:
         return (
-            "For the early stopping time give --noise; for the signal also --mu, --lip-f, --dist.",
+            "For the early stopping time give --noise; for the bound on the signal also --mu,"
+            " --lip-f and --dist.",
         )
-    missing = [_option(n) for n in ("mu", "lip_f", "dist") if constants[n] is None]
+    missing = [_option(n) for n in ("mu", "lip_f", "dist") if options[n] is None]
     return (f"For the bound on the signal give {', '.join(missing)} as well.",) if missing else ()
-
-
-def _printed(
-    law: RateLaw,
-    given: dict[str, Any],
-    digits: int,
-    limit: float,
-    times: tuple[Fraction, ...],
-    budget: Budget,
-) -> Printed:
-    """What the paper's text gives; a formula that has no value says why."""
-    from kltheory.numeric.table import has_signal
-    from kltheory.report import Printed
-
-    bound = law.bound(**given, digits=digits, limit=limit, theory="printed")
-    reasons: dict[str, None] = {}
-
-    def value(f: Any, *args: Any) -> float | None:
-        try:
-            found: float = budget.call(bound, lambda: f(*args))
-        except InputError as error:
-            reasons.setdefault(str(error))
-            return None
-        return found
-
-    names = ["loss", "parameters", *(["signal"] if has_signal(bound) else [])]
-    table = tuple((t, {n: value(getattr(bound, n), t) for n in names}) for t in times)
-    stopping = value(bound.stopping_time) if bound.constants.noise is not None else None
-    return Printed(table, stopping, tuple(reasons))
 
 
 # -- formats -----------------------------------------------------------------------------------

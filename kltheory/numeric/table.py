@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kltheory.errors import InputError, LimitReached
 from kltheory.numeric.guarantees import Bound, positive
+
+if TYPE_CHECKING:
+    from kltheory.numeric.sharp import DescentBound
 
 _T = TypeVar("_T")
 
@@ -39,6 +42,8 @@ class Row:
     """(18): bound on ‖y(t) - y‖."""
     signal: float | None
     """(13): bound on ‖x(t) - x̄‖; None without μ and what goes with it."""
+    start: Fraction | None = None
+    """L0 itself where t = 0 and the bound is L0."""
 
 
 class Budget:
@@ -52,8 +57,8 @@ class Budget:
         left = self._end - time.monotonic()
         if not left > 0:
             raise LimitReached(
-                "the time limit was reached before all numbers were found; raise it (--limit 60) or ask"
-                " for fewer times"
+                "the time limit was reached before all numbers were found; raise it (--limit 60) or"
+                " ask for fewer times"
             )
         bound.curve.deadline = left
         return work()
@@ -67,7 +72,7 @@ def rows(bound: Bound, times: Iterable[Fraction], budget: Budget | None = None) 
     >>> import kltheory as kl
     >>> bound = kl.rate("sqrt(2*s)").bound(kappa=1, loss0=1)
     >>> [row.log_decrease for row in rows(bound, (Fraction(0), Fraction(5)))]
-    [0.0, 10.0]
+    [0.0, 9.9999999...]
     """
     limit = budget or Budget(math.inf)
     return tuple(limit.call(bound, lambda t=t: _row(bound, t)) for t in times)  # type: ignore[misc]
@@ -83,7 +88,31 @@ def _row(bound: Bound, t: Fraction) -> Row:
         bound.parameters(t),
         bound.observation(t),
         bound.signal(t) if has_signal(bound) else None,
+        bound.constants.loss0 if t == 0 else None,
     )
+
+
+def descent_rows(
+    descent: DescentBound, iterations: Iterable[Fraction], budget: Budget | None = None
+) -> tuple[Row, ...]:
+    """The guarantees for gradient descent at these iterations; `t` of a row is the iteration."""
+    limit = budget or Budget(math.inf)
+    flow = descent.bound
+
+    def row(j: Fraction) -> Row:
+        loss, decrease = descent.loss(j), descent.log_decrease(j)
+        return Row(
+            j,
+            loss,
+            _log10(flow.constants.loss0, decrease) if math.isinf(loss) else None,
+            decrease,
+            descent.parameters(j),
+            descent.observation(j),
+            descent.signal(j) if has_signal(flow) else None,
+            flow.constants.loss0 if j == 0 else None,
+        )
+
+    return tuple(limit.call(flow, lambda j=j: row(j)) for j in iterations)  # type: ignore[misc]
 
 
 def has_signal(bound: Bound) -> bool:
@@ -106,14 +135,15 @@ def default_times(bound: Bound, budget: Budget | None = None) -> tuple[Fraction,
 
     >>> import kltheory as kl
     >>> [float(t) for t in default_times(kl.rate("sqrt(2*s)").bound(kappa=1, loss0=1))]
-    [0.0, 0.06, 0.2, 0.3, 0.6, 2.0, 3.0, 6.0, 7.0]
+    [0.0, 0.06, 0.2, 0.3, 0.5, 0.9, 2.0, 4.0, 7.0]
     """
     limit = budget or Budget(math.inf)
     loss0 = bound.constants.loss0
-    first = limit.call(bound, lambda: bound.time_to_loss(loss0 * 9 / 10))
+    least = getattr(bound.curve, "least", Fraction(0))  # of the samples, if ψ is known at samples
+    first = limit.call(bound, lambda: bound.time_to_loss(max(loss0 * 9 / 10, least)))
     last = limit.call(bound, bound.extinction_time)
     if last is None:
-        last = limit.call(bound, lambda: bound.time_to_loss(loss0 / _FALL))
+        last = limit.call(bound, lambda: bound.time_to_loss(max(loss0 / _FALL, least)))
     if not (0 < first < math.inf and 0 < last < math.inf):
         return (Fraction(0),)
     ratio = math.log(last) - math.log(first)
@@ -134,4 +164,12 @@ def check_times(times: Iterable[Fraction]) -> tuple[Fraction, ...]:
     return tuple(checked)
 
 
-__all__ = ["Budget", "Row", "check_times", "default_times", "has_signal", "rows"]
+__all__ = [
+    "Budget",
+    "Row",
+    "check_times",
+    "default_times",
+    "descent_rows",
+    "has_signal",
+    "rows",
+]

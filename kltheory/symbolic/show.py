@@ -1,12 +1,13 @@
-"""Expressions as people read them: LaTeX in the paper's letters, one line of Unicode, plain text."""
+"""Expressions as people read them: LaTeX in the paper's letters, Unicode, plain text."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy as sp
 from sympy import S
@@ -16,12 +17,12 @@ from sympy.printing.str import StrPrinter
 
 from kltheory.symbolic.desingularizer import Desingularizer
 from kltheory.symbolic.parse import to_text
-from kltheory.symbolic.rate import PSI_VALUE, RateLaw
+from kltheory.symbolic.rate import KAPPA, RateLaw, monomial
 
 _GREEK = dict(
     zip(
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma"
-        " tau upsilon phi chi psi omega".split(),
+        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho"
+        " sigma tau upsilon phi chi psi omega".split(),
         "αβγδεζηθικλμνξοπρστυφχψω",
         strict=True,
     )
@@ -40,6 +41,20 @@ class Formula:
     """For LaTeX's mathematical mode."""
     unicode: str
     """One line for a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A bound as a function of time, or words on how fast something falls."""
+
+    text: str
+    """In plain text."""
+    latex: str
+    """For LaTeX's text mode, with its own $...$."""
+    unicode: str
+    """For a terminal."""
+    closed: bool
+    """True for a bound; False for an asymptotic class, which is none."""
 
 
 def formula(expr: sp.Expr | None) -> Formula | None:
@@ -67,7 +82,7 @@ def unicode(expr: sp.Expr) -> str:
 
     >>> s = sp.Symbol("s", positive=True)
     >>> unicode(-sp.log(s) / 4 - 2 * sp.sqrt(s) - s**2)
-    '-s² - 2√s - log(s)/4'
+    '-2√s - s² - log(s)/4'
     """
     if isinstance(expr, sp.Piecewise):
         return "\n".join(_unicode_printer().cases(expr))
@@ -78,6 +93,20 @@ def unicode(expr: sp.Expr) -> str:
 @lru_cache(maxsize=1)
 def _latex_printer() -> Any:
     class Printer(LatexPrinter):  # type: ignore[misc]
+        def _print_Mul(self, expr: Any) -> str:
+            rest, root = _one_root(expr)
+            if root is None:
+                return str(super()._print_Mul(expr))
+            name = sp.Dummy(positive=True)
+            self._settings["symbol_names"][name] = self._print(root)
+            return str(self._print(rest.xreplace({_ROOT: name})))
+
+        def _print_Pow(self, expr: Any) -> str:
+            base, exponent = expr.args
+            if exponent.is_Rational and exponent < 0 and exponent.q > 2:
+                return f"{self.parenthesize(base, PRECEDENCE['Pow'])}^{{{exponent}}}"
+            return str(super()._print_Pow(expr))
+
         def _print_LambertW(self, expr: Any, exp: Any = None) -> str:
             branch = "" if len(expr.args) == 1 else f"_{{{self._print(expr.args[1])}}}"
             power = "" if exp is None else f"^{{{exp}}}"
@@ -94,7 +123,55 @@ def _latex_printer() -> Any:
                 cases.append(rf"{self._print(branch)}, & {when}")
             return r"\begin{cases} " + r" \\ ".join(cases) + r" \end{cases}"
 
-    return Printer({"fold_short_frac": False, "ln_notation": False, "long_frac_ratio": 3})
+    return Printer({"fold_frac_powers": True, "long_frac_ratio": 3, "symbol_names": {}})
+
+
+_ROOT = sp.Symbol("\u221a", positive=True)
+"""Stands for the one root that the roots in a product are merged to."""
+
+
+def _one_root(product: sp.Expr) -> tuple[sp.Expr, sp.Expr | None]:
+    """√a √b c as (√ c, √(ab)), the root not evaluated; None for it if nothing merges.
+
+    >>> s = sp.Symbol("s", positive=True)
+    >>> _one_root(3 * sp.sqrt(2) * sp.sqrt(s))
+    (3*√, sqrt(2*s))
+    >>> _one_root((sp.Rational(12, 5) * s) ** sp.Rational(5, 12))
+    (√, (12*s/5)**(5/12))
+    """
+    for half in (S.Half, -S.Half):
+        roots = [f for f in product.args if f.is_Pow and f.exp == half]
+        if len(roots) > 1:
+            others = [f for f in product.args if f not in roots]
+            base = sp.Mul(*[f.base for f in roots])
+            return sp.Mul(*others) * _ROOT ** (2 * half), sp.Pow(base, S.Half, evaluate=False)
+    return _one_power(product)
+
+
+def _one_power(product: sp.Expr) -> tuple[sp.Expr, sp.Expr | None]:
+    """The numbers in a product as one power of a small fraction, with a symbol of that exponent."""
+    roots = [f for f in product.args if f.is_Pow and f.base.is_Rational and f.exp.is_Rational]
+    m = math.lcm(*[int(f.exp.q) for f in roots])
+    if m < 3 or m > 60:
+        return product, None
+    coefficient = product.as_coeff_Mul()[0]
+    if not coefficient.is_Rational or abs(coefficient.p) + coefficient.q > 10**9:
+        return product, None
+    size = abs(coefficient) ** m * sp.Mul(*[f.base ** (f.exp * m) for f in roots])
+    factors = sp.factorrat(size, limit=1000)
+    step = math.gcd(*map(int, factors.values()))
+    base = sp.Mul(*[sp.Integer(q) ** (e // step) for q, e in factors.items()])
+    if base.p + base.q > 10**6:
+        return product, None
+    exponent = sp.Rational(step, m)
+    if base < 1 and base.p == 1:
+        base, exponent = 1 / base, -exponent
+    others = [f for f in product.args if f not in roots and f != coefficient]
+    same = [f for f in others if f.is_Pow and f.base.is_Symbol and f.exp == exponent]
+    others = [f for f in others if f not in same]
+    base = sp.Mul(base, *[f.base for f in same])
+    merged = sp.Pow(base, exponent, evaluate=False)
+    return sp.sign(coefficient) * sp.Mul(*others) * _ROOT, merged
 
 
 _LETTER = re.compile(r"[^\W\d_][₀-₉]?[⁰¹²³⁴⁵⁶⁷⁸⁹]*")
@@ -104,8 +181,13 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 @lru_cache(maxsize=1)
 def _unicode_printer() -> Any:
     class Printer(StrPrinter):  # type: ignore[misc]
+        roots: ClassVar[dict[Any, str]] = {}
+
         def _print_Symbol(self, expr: Any) -> str:
             return _name(expr.name)
+
+        def _print_Dummy(self, expr: Any) -> str:
+            return str(self.roots[expr])
 
         def _print_Pi(self, expr: Any) -> str:
             return "π"
@@ -123,8 +205,8 @@ def _unicode_printer() -> Any:
             if exponent == -S.Half:
                 return "1/√" + self._inside(base)
             if exponent == S.NegativeOne:
-                return "1/" + self.parenthesize(base, PRECEDENCE["Pow"])
-            shown = self.parenthesize(base, PRECEDENCE["Pow"])
+                return f"1/{self.parenthesize(base, PRECEDENCE['Pow'])}"
+            shown: str = self.parenthesize(base, PRECEDENCE["Pow"])
             if exponent.is_Integer and 1 < exponent < 1000:
                 return shown + str(exponent).translate(_SUPERSCRIPTS)
             power = self._print(exponent)
@@ -132,10 +214,15 @@ def _unicode_printer() -> Any:
 
         def _inside(self, base: Any) -> str:
             shown: str = self._print(base)
-            plain = _LETTER.fullmatch(shown) or _NUMBER.fullmatch(shown)
+            plain = re.fullmatch(r"[^\W\d_][₀-₉]?|\d+", shown)
             return shown if plain else f"({shown})"
 
         def _print_Mul(self, expr: Any) -> str:
+            rest, root = _one_root(expr)
+            if root is not None:
+                name = sp.Dummy(positive=True)
+                self.roots[name] = self._print(root)
+                return str(self._print(rest.xreplace({_ROOT: name})))
             number, rest = expr.as_coeff_Mul()
             top: list[str] = []
             bottom: list[str] = []
@@ -182,7 +269,7 @@ def _unicode_printer() -> Any:
             sign = {"==": "=", "<=": "≤", ">=": "≥", "!=": "≠"}.get(expr.rel_op, expr.rel_op)
             return f"{self._print(expr.lhs)} {sign} {self._print(expr.rhs)}"
 
-        def emptyPrinter(self, expr: Any) -> str:  # noqa: N802 - SymPy's name
+        def emptyPrinter(self, expr: Any) -> str:
             return to_text(expr)
 
     return Printer()
@@ -237,9 +324,9 @@ class LawFormulas:
     """r0."""
     order: Formula | None
     """n of a loss of order t^-n."""
-    loss_rate: Formula | str
+    loss_rate: Rate
     """The bound on the loss as a formula in t, or its asymptotic class in words."""
-    parameter_rate: Formula | str
+    parameter_rate: Rate
     """The same for ‖θ(t) - θ∞‖."""
     parameters: tuple[str, ...]
     """Parameters of ψ without a value."""
@@ -254,15 +341,16 @@ def formulas(law: RateLaw) -> LawFormulas:
     ('L0*exp(-2*kappa*t)', 'sqrt(2)*sqrt(L0)*exp(-kappa*t)/sqrt(kappa)')
     """
     d = law.desingularizer
-    explicit = d.explicit
+    sampled = d.source.startswith("samples")
+    explicit = d.explicit and not sampled
     loss_rate, parameter_rate = _rates(law)
     return LawFormulas(
         formula(d.value) if explicit else None,
         formula(law.Psi) if explicit else None,
-        formula(_psi_inverse(law)),
+        formula(psi_inverse(law)),
         formula(law.Psi_inverse) if explicit else None,
         None
-        if explicit
+        if d.explicit
         else (unicode(d.symbol), _known(d.loss), _known(d.value), formula(law.Psi)),
         _known(d.radius),
         formula(law.regime.order),
@@ -276,50 +364,64 @@ def _known(expr: sp.Expr) -> Formula:
     return Formula(to_text(expr), latex(expr), unicode(expr))
 
 
-def _psi_inverse(law: RateLaw) -> sp.Expr | None:
-    """ψ⁻¹(p): for a curve with ψ = its parameter it is S itself."""
+def psi_inverse(law: RateLaw) -> sp.Expr | None:
+    """ψ⁻¹(p); the law of a curve has the parameter of the curve there, and S gives the loss."""
     d = law.desingularizer
-    if d.explicit:
+    if d.explicit or law.psi_inverse is None:
         return law.psi_inverse
-    return d.loss.subs(d.symbol, PSI_VALUE) if d.value == d.symbol else None
+    return d.loss.subs(d.symbol, law.psi_inverse)
 
 
-def _rates(law: RateLaw) -> tuple[Formula | str, Formula | str]:
-    """Closed forms where the loss bound has one and holds for all t, else words."""
+def _rates(law: RateLaw) -> tuple[Rate, Rate]:
+    """Closed forms where the loss bound has one, else the class in words."""
     bound = law.loss_bound
-    if bound is not None and bound.count_ops() <= 60 and _for_all_times(law):
-        d = law.desingularizer
-        error = _parameters_from(bound, d)
-        return _known(bound), _known(error)
-    return _in_words(law)
+    if bound is None or bound.count_ops() > 60:
+        return _in_words(law)
+    tail = ""
+    if law.regime.loss == "finite-time" and not bound.has(sp.Max):
+        tail = _UNTIL
+    return _bound(bound, tail), _bound(parameter_bound(law), tail)
 
 
-def _for_all_times(law: RateLaw) -> bool:
-    """False where the formula ends at the extinction time and says so nowhere."""
-    return law.regime.loss != "finite-time" or bool(law.loss_bound.has(sp.Max))
+_UNTIL = " until the loss is extinct, then 0"
 
 
-def _parameters_from(bound: sp.Expr, d: Desingularizer) -> sp.Expr:
-    """ψ(bound)/√κ, in every case of a piecewise bound."""
-    from kltheory.symbolic.rate import KAPPA, monomial
+def _bound(expr: sp.Expr, tail: str) -> Rate:
+    shown = _known(expr)
+    return Rate(
+        shown.text + tail, f"$\\displaystyle {shown.latex}${tail}", shown.unicode + tail, True
+    )
 
+
+def parameter_bound(law: RateLaw) -> sp.Expr:
+    """ψ(V(t))/√κ for the closed bound V of the law, in every case of a piecewise one."""
+    d, bound = law.desingularizer, law.loss_bound
+    if bound is None:
+        raise ValueError("the law has no closed bound on the loss")
     power = monomial(d)
 
-    def of(v: sp.Expr) -> sp.Expr:
+    def of(v: sp.Expr, alpha: sp.Expr | None) -> sp.Expr:
         if power is None:
-            return d.value.subs(d.symbol, v) / sp.sqrt(KAPPA)
-        c, alpha = power
-        return c * _power(v, alpha) / sp.sqrt(KAPPA)
+            return _composed(d, v) / sp.sqrt(KAPPA)
+        return power[0] * _power(v, alpha) / sp.sqrt(KAPPA)
 
-    if isinstance(bound, sp.Piecewise):
-        half = sp.Rational(1, 2)
-        return sp.Piecewise(
-            *(
-                (of(v).subs(power[1], half) if power and c == sp.Eq(power[1], half) else of(v), c)
-                for v, c in bound.args
-            )
-        )
-    return of(bound)
+    alpha = None if power is None else power[1]
+    if not isinstance(bound, sp.Piecewise):
+        return of(bound, alpha)
+    half = sp.Rational(1, 2)
+    cases = [
+        (of(v, half if alpha is not None and c == sp.Eq(alpha, half) else alpha), c)
+        for v, c in bound.args
+    ]
+    return sp.Piecewise(*cases)
+
+
+def _composed(d: Desingularizer, v: sp.Expr) -> sp.Expr:
+    """ψ(v); for v = e^u with a real u, so that its roots and logarithms are written in u."""
+    if not isinstance(v, sp.exp):
+        return d.value.subs(d.symbol, v)
+    u = sp.Dummy(real=True)
+    return d.value.subs(d.symbol, sp.exp(u)).subs(u, v.args[0])
 
 
 def _power(v: sp.Expr, alpha: sp.Expr) -> sp.Expr:
@@ -331,56 +433,90 @@ def _power(v: sp.Expr, alpha: sp.Expr) -> sp.Expr:
     return result
 
 
-def _in_words(law: RateLaw) -> tuple[str, str]:
+def _in_words(law: RateLaw) -> tuple[Rate, Rate]:
     """The asymptotic class of the loss and of the parameters, never a bound."""
     r = law.regime
-    if r.loss == "undetermined":
-        return (f"not determined: {r.reason}",) * 2
-    words: dict[str, Callable[[], tuple[str, str]]] = {
-        "finite-time": lambda: ("0 after a finite time",) * 2,
-        "double-exponential": lambda: ("like exp(-exp(a*t)) for some a > 0",) * 2,
-        "super-exponential": lambda: _stretched(r.exponent, "faster than exp(-a*t) for every a"),
-        "stretched-exponential": lambda: _stretched(
-            r.exponent, "slower than exp(-a*t) for every a"
-        ),
-        "exponential": lambda: _exponential(r.limit),
-        "quasi-polynomial": lambda: (
-            ("faster than t**(-n) for every n, slower than exp(-t**a) for every a > 0",) * 2
-        ),
-        "polynomial": lambda: _polynomial(r.order, r.parameter_order, r.parameters),
-    }
-    return words[r.loss]()
+    t, a, n = (sp.Symbol(q, positive=True) for q in "tan")
+    match r.loss:
+        case "finite-time":
+            loss = _class("0 after a finite time")(None)
+        case "double-exponential":
+            loss = _class("like ", " for some a > 0")(sp.exp(-sp.exp(a * t)))
+        case "super-exponential" | "stretched-exponential" if r.exponent not in (None, 1):
+            loss = _class("roughly ", " for some a > 0")(sp.exp(-a * t**r.exponent))
+        case "super-exponential":
+            loss = _class("faster than ", " for every a")(sp.exp(-a * t))
+        case "stretched-exponential":
+            loss = _class("slower than ", " for every a > 0")(sp.exp(-a * t))
+        case "exponential" if r.limit is not None:
+            rough = _class("roughly ", ", up to factors that change more slowly")
+            speed = KAPPA * t / r.limit
+            return rough(sp.exp(-speed)), rough(sp.exp(-speed / 2) / sp.sqrt(KAPPA))
+        case "quasi-polynomial":
+            loss = _class("faster than ", " for every n")(t**-n)
+        case "polynomial":
+            power = _class("", " up to factors that change more slowly than any power of t")
+            slow = _class("logarithmic: slower than every power of 1/t")(None)
+            error = slow if r.parameter_order is None else power(t**-r.parameter_order)
+            return (power(t**-r.order) if r.order is not None else slow), error
+        case _:
+            loss = _class(f"{r.loss}: {r.reason}")(None)
+    return loss, loss
 
 
-def _stretched(exponent: sp.Expr | None, rest: str) -> tuple[str, str]:
-    if exponent is None or exponent == 1:
-        return rest, rest
-    return (f"roughly exp(-a*t**({to_text(exponent)})) for some a > 0",) * 2
+def _class(lead: str, tail: str = "") -> Callable[[sp.Expr | None], Rate]:
+    """Words around a formula; not a bound."""
+
+    def rate(expr: sp.Expr | None) -> Rate:
+        if expr is None:
+            return Rate(lead, lead, lead, False)
+        shown = _known(expr)
+        return Rate(
+            f"{lead}{shown.text}{tail}",
+            f"{lead}${shown.latex}${tail}",
+            f"{lead}{shown.unicode}{tail}",
+            False,
+        )
+
+    return rate
 
 
-def _exponential(limit: sp.Expr | None) -> tuple[str, str]:
-    if limit is None:
-        return ("exponential",) * 2
-    t = sp.Symbol("t")
-    kappa = sp.Symbol("kappa")
-    loss, parameters = (to_text(sp.exp(-kappa * t / (k * limit))) for k in (1, 2))
-    return (
-        f"roughly {loss}, up to factors that change more slowly",
-        f"roughly {parameters}/sqrt(kappa), up to factors that change more slowly",
-    )
+def law_latex(law: RateLaw) -> str:
+    """ψ, Ψ, Ψ⁻¹ and the rate as one formula between dollars, for a notebook.
+
+    >>> from kltheory.symbolic.rate import derive
+    >>> print(law_latex(derive(Desingularizer.from_psi("s"))))
+    $\\displaystyle \\begin{aligned} \\psi(s) &= s \\\\ ... \\end{aligned}$
+    """
+    shown = formulas(law)
+    lines = [
+        lead + formula.latex
+        for lead, formula in (
+            (r"\psi(s) &= ", shown.psi),
+            (r"\Psi(s) &= ", shown.Psi),
+            (r"\Psi^{-1}(\gamma) &= ", shown.Psi_inverse),
+        )
+        if formula is not None
+    ]
+    if shown.curve is not None:
+        lines += [rf"s &= {shown.curve[1].latex}", rf"\psi &= {shown.curve[2].latex}"]
+    if shown.loss_rate.closed:
+        rate = shown.loss_rate.latex.replace("$", "").removeprefix(r"\displaystyle ")
+        rate = rate.replace(_UNTIL, rf"\text{{{_UNTIL}}}")
+        lines.append(rf"\mathcal L_y(y(t)) &\le {rate}")
+    body = r" \\ ".join(lines) or rf"\text{{{law.desingularizer.source}}}"
+    return rf"$\displaystyle \begin{{aligned}} {body} \end{{aligned}}$"
 
 
-def _polynomial(
-    order: sp.Expr | None, parameter_order: sp.Expr | None, name: str
-) -> tuple[str, str]:
-    def power(n: sp.Expr | None) -> str:
-        if n is None:
-            return "polynomial in 1/t"
-        return f"t**(-{to_text(n)}) up to factors that change more slowly than any power of t"
-
-    if name == "logarithmic":
-        return power(order), "logarithmic: slower than every power of 1/t"
-    return power(order), power(parameter_order)
-
-
-__all__ = ["Formula", "LawFormulas", "formula", "formulas", "latex", "unicode"]
+__all__ = [
+    "Formula",
+    "LawFormulas",
+    "Rate",
+    "formula",
+    "formulas",
+    "latex",
+    "law_latex",
+    "parameter_bound",
+    "psi_inverse",
+    "unicode",
+]

@@ -1,0 +1,66 @@
+"""How long a command takes to start, as a multiple of what it cannot do without.
+
+    python benchmarks/startup.py [--runs 15]
+
+The runs of a pair are interleaved, so that other work on the machine hits both alike; the ratio is
+that of the medians, and of the smallest times (which other work disturbs least).  Times are of
+whole processes, the interpreter included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+PAIRS = (
+    ("kltheory --help", ("-m", "kltheory", "--help"), "import click, rich", 2.5),
+    ("kltheory --version", ("-m", "kltheory", "--version"), "import click, rich", 2.5),
+    (
+        "kltheory bound --loss lojasiewicz --alpha 0.5",
+        ("-m", "kltheory", "bound", "--loss", "lojasiewicz", "--alpha", "0.5"),
+        "import sympy",
+        1.6,
+    ),
+)
+"""What runs, its arguments, what it is compared with, and how many times that it may take."""
+
+
+def seconds(arguments: Sequence[str]) -> float:
+    """Wall time of one run of this Python."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def compare(
+    ours: Sequence[str], theirs: Sequence[str], runs: int
+) -> tuple[list[float], list[float]]:
+    """Times of both, in turns; the first pair warms the file cache and is not counted."""
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(runs + 1)][1:]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def main() -> int:
+    """Print the ratios; 1 if a median is above what is allowed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=15)
+    runs = parser.parse_args().runs
+    slow = 0
+    for name, ours, statement, allowed in PAIRS:
+        a, b = compare(ours, ("-c", statement), runs)
+        median = statistics.median(a) / statistics.median(b)
+        least = min(a) / min(b)
+        slow += not median <= allowed
+        print(f"{name}\n  compared with: python -c {statement!r}")
+        for label, times in (("ours", a), ("theirs", b)):
+            print(f"  {label:<7} median {statistics.median(times):.3f} s, least {min(times):.3f} s")
+        print(f"  ratio   {median:.2f} (of the least times {least:.2f}), allowed {allowed}")
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
