@@ -31,9 +31,9 @@ HEAD = """\
 # Every ψ of the test set
 
 Made by `python docs/make_psi_table.py`; do not edit. For each ψ: its domain ]0, r₀[, the closed
-forms of Ψ and Ψ⁻¹ that were found and verified (— where there is none: numbers are then computed), the
-regimes of the loss and of the parameters, and the largest difference of log(L₀/V) to an independent
-quadrature at 30 digits, for L₀ inside the domain and three times.
+forms of Ψ and Ψ⁻¹ that were found and verified (— where there is none: numbers are then computed),
+the regimes of the loss and of the parameters, and the largest difference of log(L₀/V) to an
+independent quadrature at 30 digits, for L₀ inside the domain and three times.
 
 | | ψ(s) | r₀ | Ψ(s) | Ψ⁻¹(γ) | loss | parameters | difference |
 |---|---|---|---|---|---|---|---|

@@ -1,4 +1,4 @@
-"""A net under the time and memory limits of a command: what is slow inside one call is stopped too."""
+"""A net under the limits of a command: what is slow inside one call is stopped too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class _Stop(BaseException):
 def within(seconds: float, *, option: str = "--limit", memory: int = MEMORY) -> Iterator[None]:
     """Run the body for at most `seconds` and in at most `memory` bytes, else `LimitReached`.
 
-    The timer works in the main thread of systems that have one; elsewhere the body's own limits hold.
+    The timer works in the main thread of systems that have one; elsewhere the body's own limits
+    hold.
     """
     timed = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 

@@ -226,19 +226,18 @@ def inverses(f: sp.Expr, v: sp.Symbol, u: sp.Expr, depth: int = 2) -> Iterator[s
         yield from simple_inverses(combined[1], v, sp.exp((u - combined[2]) / combined[0]))
     z = sp.Symbol(f"z{depth}", positive=True)
     yield from _in_logarithm(f, v, u, z)
-    for unit in _log_units(f, v):
-        for back in simple_inverses(unit, v, z)[:2]:
-            in_z = sp.simplify(sp.expand_log(sp.simplify(f.subs(v, back)), force=True))
-            for candidate in _lambert(in_z, z, u):
-                yield back.subs(z, candidate)
-    if depth == 0:
-        return
-    for atom in sorted(f.atoms(sp.Function), key=sp.default_sort_key):
+    atoms = sorted(f.atoms(sp.Function), key=sp.default_sort_key) if depth else []
+    for atom in atoms:
         for kernel in (atom, -atom):
             in_z = f.subs(atom, z if kernel == atom else -z)
             if atom.has(v) and not in_z.has(v) and in_z != z:
                 for candidate in inverses(in_z, z, u, depth - 1):
                     yield from simple_inverses(kernel, v, candidate)
+    for unit in _log_units(f, v):
+        for back in simple_inverses(unit, v, z)[:2]:
+            in_z = sp.simplify(sp.expand_log(sp.simplify(f.subs(v, back)), force=True))
+            for candidate in _lambert(in_z, z, u):
+                yield back.subs(z, candidate)
 
 
 def _in_logarithm(f: sp.Expr, v: sp.Symbol, u: sp.Expr, z: sp.Symbol) -> Iterator[sp.Expr]:

@@ -231,14 +231,16 @@ def work(
     for i, piece in enumerate(pieces):
         points, extremes = _points(piece, radius, all_points, len(pieces) == 1)
         free = (piece.loss.free_symbols | piece.value.free_symbols) - {p}
-        found = _primitive(piece, p, points, extremes, free, lambda f: attempt(f, middle))
+        found = _primitive(
+            piece, p, points, extremes, free, lambda f, share=1: attempt(f, share * middle)
+        )
         forms.append(None if found is None else found[0])
         if found is not None:
             yield {"kind": "Psi", "piece": i, "expr": encode(found[0]), "how": found[1]}
     for i, (piece, form) in enumerate(zip(pieces, forms, strict=True)):
         points, _ = _points(piece, radius, all_points, len(pieces) == 1)
         if form is not None:
-            inverse = attempt(partial(_inverse, form, p, GAMMA, points), middle)
+            inverse = attempt(partial(_inverse, form, p, GAMMA, points), seconds / 3)
             if inverse is not None:
                 yield {"kind": "Psi_inverse", "piece": i, "expr": encode(inverse)}
                 if len(pieces) == 1 and first.loss == p:
@@ -270,7 +272,7 @@ def _primitive(
     points: list[sp.Expr],
     extremes: list[sp.Expr],
     free: set[sp.Symbol],
-    attempt: Callable[[Callable[[], Any]], Any],
+    attempt: Callable[..., Any],
 ) -> tuple[sp.Expr, str] | None:
     names = sorted(free, key=lambda q: str(q.name))
     swap = {q: sp.Rational(3 + i, 7 + 2 * i) for i, q in enumerate(names)}
@@ -279,7 +281,7 @@ def _primitive(
         form = attempt(partial(real_form, candidate.expr.subs(swap), p, points[2]))
         if form is None:
             continue
-        checked = attempt(partial(primitive_holds, form, f.subs(swap), p, points, extremes))
+        checked = attempt(partial(primitive_holds, form, f.subs(swap), p, points, extremes), 2)
         if checked:
             return (form if not swap else candidate.expr), candidate.how
     return None
