@@ -57,8 +57,10 @@ _BALL_LOCK = threading.RLock()
 
 _ROUGH = 24
 """Bits of a density, which only steers."""
-_BUDGET = 2_000_000
-"""Ball operations in one call before quadrature takes over (about two seconds)."""
+_BALL_PASSES = ((1, 5), (2, 5), (1, MAX_PRECISION), (2, MAX_PRECISION), (4, MAX_PRECISION))
+"""Numbers of exact terms, and the precision (in units of the target) up to which they are tried."""
+_BUDGET = 1_500_000
+"""Ball operations in one call before quadrature takes over (about a second)."""
 _MAX_SIGMA = 2**1500
 _ROUNDS = 6
 """How often the precision is raised when an answer is not tight ..."""
@@ -393,9 +395,9 @@ class _Balls:
         target = self.ctx.prec
         needed = target - 30 if bits_needed is None else bits_needed
         best = None
-        for order in (1, 2, 4, 8):
+        for order, most in _BALL_PASSES:
             bits = target + 20
-            while bits <= MAX_PRECISION:
+            while bits <= min(most * target, MAX_PRECISION):
                 self.spend()
                 with self.precision(bits):
                     y = self.flint.acb(self.w.curve._start_ball(bits) + self.arb(x))
@@ -647,6 +649,7 @@ class Curve:
         self.digits = max(17, int(digits))
         self.finite_time = finite_time
         self._lock = threading.RLock()
+        self._within_extinction = False
         self._until: float | None = None
         self._ctx = mpmath.MPContext()
         self._set_precision(0)
@@ -1012,8 +1015,10 @@ class Curve:
         ctx = self._ctx
         target = self._constant(kt)
         slack = target * ctx.ldexp(1, 4 - ctx.prec)
+        self._within_extinction = False
         if self.finite_time:
             low_time, high_time = self._extinction_times()
+            self._within_extinction = bool(low_time - slack <= target)
             if target - slack >= high_time:
                 return ctx.inf, ctx.inf
         march = self._march(target)
@@ -1167,8 +1172,10 @@ class Curve:
         low, high = ends
         if low == high:
             return True
+        if ctx.mag(low) > 1100:
+            return True  # beyond every float
         if not ctx.isfinite(high):
-            return low > 2**60
+            return self._round > 0 and self._within_extinction
         width = high - low
         return bool(width <= ctx.mpf(10) ** -16 or width <= high * ctx.mpf(10) ** -self.digits) and bool(
             width <= high * ctx.mpf(10) ** -12

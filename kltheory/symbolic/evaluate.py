@@ -52,6 +52,8 @@ Number: TypeAlias = Any
 
 MAX_PRECISION = 2**14
 """Bits at which the search for an accurate value gives up."""
+_MAX_SLOW_PRECISION = 2500
+"""The same for special functions, which take seconds there."""
 _ORDERS = (1, 2, 4, 8)
 """Numbers of exact terms of a frame, tried in this order."""
 _MAX_BITS = 4096
@@ -581,6 +583,8 @@ class RealField:
         ctx = self.ctx
         if name not in _ANY_SIZE and x and ctx.mag(x) > _MAX_SIZE:
             raise EvaluationError(f"{name} is not evaluated beyond 2^{_MAX_SIZE}")
+        if name in _SLOW and ctx.prec > _MAX_SLOW_PRECISION:
+            raise EvaluationError(f"{name} at {ctx.prec} bits takes too long")
         p = [self.constant(v) for v in params if isinstance(v, sp.Expr)]
         try:
             if name == "LambertW":
@@ -607,6 +611,10 @@ class RealField:
             raise EvaluationError(f"{name} has no value here: {error}") from None
         except KeyError:
             raise EvaluationError(f"the function {name} is not supported") from None
+        if name in ("polylog", "hyper") and isinstance(value, ctx.mpc):
+            # mpmath leaves rounding noise in the imaginary part
+            if abs(value.imag) <= abs(value.real) * ctx.ldexp(1, 40 - ctx.prec):
+                value = value.real
         return self._real(value)
 
     def _erfc_far(self, x: Number) -> Number:
@@ -740,10 +748,12 @@ _ENTIRE = {
 }  # fmt: skip
 """Entire or meromorphic: no branch cut to look at."""
 _SLOW = {
-    "LambertW", "besseli", "besselj", "besselk", "bessely", "hyper", "polylog", "expint", "zeta",
-    "lowergamma", "uppergamma", "polygamma", "gamma", "loggamma", "digamma", "omega",
+    "LambertW": 300, "omega": 300, "gamma": 300, "loggamma": 300, "digamma": 300,
+    "lowergamma": 500, "uppergamma": 500, "polygamma": 500, "expint": 500, "zeta": 500,
+    "besseli": 1000, "besselj": 1000, "besselk": 1000, "bessely": 1000, "hyper": 1000,
+    "polylog": 1000,
 }  # fmt: skip
-"""Balls of these take milliseconds."""
+"""The price of a ball, in products."""
 
 
 class BallField:
@@ -869,8 +879,7 @@ class BallField:
             if not (entire or integer):
                 return self._nan
         p = [self.constant(v) for v in params if isinstance(v, sp.Expr)]
-        if name in _SLOW:
-            self.work += 1000
+        self.work += _SLOW.get(name, 0)
         if name in _ACB_NAMES:
             return getattr(x, _ACB_NAMES[name])()
         if name == "acot":
@@ -1669,7 +1678,7 @@ class Program:
             )
             frame = compiler.frame(self.expr)
             register = compiler.mantissa(frame)
-            cost = 10 + sum(100 if i[0] in (_FUN, _REM) else 2 for i in compiler.code)
+            cost = 40 + sum(100 if i[0] in (_FUN, _REM) else 2 for i in compiler.code)
             found = _Line(tuple(compiler.code), register, frame.lead, cost)
             self._lines[key] = found
         return found
@@ -1867,4 +1876,8 @@ def compile_expr(expr: Any, symbol: Any) -> Program:
     >>> program.at_exp(ctx, ctx.mpf(10) ** 60)
     mpf('1.0')
     """
+    if isinstance(expr, sp.Integral):
+        from kltheory.symbolic.integral import IntegralProgram
+
+        return IntegralProgram(expr, symbol)
     return Program(expr, symbol)
