@@ -73,7 +73,7 @@ def test_functions_agree_with_sympy(expr: sp.Expr, point: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "psi"), psi_cases(), ids=lambda v: v if isinstance(v, str) else "")
-@pytest.mark.parametrize("y", [0.75, 3, 40])
+@pytest.mark.parametrize("y", [0.75, 3.25, 40])
 def test_derivatives_of_the_fixture_agree_with_mpmath(name: str, psi: sp.Expr, y: float) -> None:
     """psi'(exp(-y)) of every psi is the value of the derivative's text at 200 digits."""
     ctx = context()
@@ -215,7 +215,7 @@ def test_unknown_nodes_are_refused() -> None:
     ctx = context()
     with pytest.raises(EvaluationError, match="still contains c"):
         compile_expr(sp.Symbol("c") * s, s)
-    for expr in (sp.Function("f")(s), sp.besseli(s, s), sp.Integral(s, s), sp.I * s):
+    for expr in (sp.Function("f")(s), sp.besseli(s, s), sp.ceiling(s), sp.I * s):
         with pytest.raises(EvaluationError):
             compile_expr(expr, s)(ctx, ctx.mpf("0.5"))
 

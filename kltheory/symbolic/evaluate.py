@@ -410,7 +410,9 @@ def _coefficient(f: _Analytic, k: int) -> _Exact:
             if powered is not None and from_sympy(f.params[0]).rational is not None:
                 return powered
     variable = sp.Dummy("u")
-    function = getattr(sp, f.name)
+    function = getattr(sp, f.name, None)
+    if function is None:
+        raise EvaluationError(f"the function {f.name} is not supported")
     args = (variable, *f.params) if f.name == "LambertW" else (*f.params, variable)
     value = sp.diff(function(*args), variable, k).subs(variable, f.centre)
     if value.has(sp.nan, sp.zoo, sp.oo, -sp.oo, sp.I) or value.free_symbols:
@@ -685,7 +687,10 @@ class RealField:
             return self.exact(f.coefficient(n))
         mag = ctx.mag(u)
         if mag < -ctx.prec - 10:
-            return self.exact(f.coefficient(n))
+            for k in range(n, n + 8):
+                coefficient = f.coefficient(k)
+                if coefficient:
+                    return self.exact(coefficient) * u ** (k - n)
         if n == 1 and f.name == "binomial" and u > -1:
             half = _half_power(f.params[0], 1 + u, ctx.sqrt)
             if half is not None:
@@ -1466,6 +1471,9 @@ class _Compiler:
             with suppress(EvaluationError, TypeError, ValueError):
                 f.coefficient(self.order)
                 return self.taylor(f, u)
+            if name == "asin" and c in (_ONE, -_ONE):
+                edge = sp.pi / 2 - 2 * sp.asin(sp.sqrt((1 - (c.rational or 1) * argument) / 2))
+                return self.frame((c.rational or 1) * edge)
         far = self._far(name, x)
         if far is not None:
             return far
@@ -1492,14 +1500,20 @@ class _Compiler:
         return self.power(self.mul(self.constant(_q(-2)), minus_tau), _q(Fraction(1, 2)))
 
     def _far(self, name: str, x: _Frame) -> _Frame | None:
-        """tanh, coth, erf of what tends to infinity: +-1 and a relative remainder."""
-        if name not in ("tanh", "coth", "erf") or not x.terms:
+        """tanh, coth, erf, atan, acot of what tends to infinity: the limit and what remains."""
+        if name not in ("tanh", "coth", "erf", "atan", "acot") or not x.terms:
             return None
         b, c = x.terms[0]
         if not _order_key(b) < 0 or len(c.terms) != 1 or x.lead != b:
             return None
         (q,) = c.terms.values()
         sign = 1 if q > 0 else -1
+        if name in ("atan", "acot"):
+            tail = self.taylor(_Analytic("atan"), self.power(x, _q(-1)))
+            if name == "acot":
+                return tail
+            minus_tail = self.mul(self.constant(_q(-1)), tail)
+            return self.add([self.constant(_q(sign) * from_sympy(sp.pi / 2)), minus_tail])
         size = x if sign > 0 else self.mul(self.constant(_q(-1)), x)
         if name == "erf":
             tail = self.emit(_FUN, "erfc", (), self.full(size))
@@ -1594,11 +1608,12 @@ def as_pieces(expr: Any) -> Any:
     if isinstance(expr, sp.DiracDelta):
         return sp.S.Zero
     if isinstance(expr, sp.Min | sp.Max):
-        best = args[0]
-        for other in args[1:]:
-            first = best <= other if isinstance(expr, sp.Min) else best >= other
-            best = cases((best, first), (other, True))
-        return best
+        pieces = []
+        for k, arg in enumerate(args):
+            rest = args[k + 1 :]
+            wins = (arg <= b for b in rest) if isinstance(expr, sp.Min) else (arg >= b for b in rest)
+            pieces.append((arg, sp.And(*wins)))
+        return cases(*pieces)
     return expr.func(*args) if args else expr
 
 
@@ -1623,6 +1638,9 @@ def _decide(condition: Any, known: dict[Any, bool]) -> bool:
         return all(_decide(c, known) for c in condition.args)
     if isinstance(condition, sp.Or):
         return any(_decide(c, known) for c in condition.args)
+    if isinstance(condition, sp.ITE):
+        test, first, second = condition.args
+        return _decide(first if _decide(test, known) else second, known)
     if isinstance(condition, sp.Not):
         return not _decide(condition.args[0], known)
     raise EvaluationError(f"the condition {condition} is not supported")
@@ -1738,6 +1756,7 @@ class Program:
         agree = min(target, relative_bits or target)
         field = RealField(ctx)
         reason: Exception = EvaluationError("no digits are left")
+        tried = 0
         orders = [o for o in _ORDERS if o >= start[0]]
         passes = [(o, False, 5 * target) for o in orders[:2]]
         passes += [(o, False, MAX_PRECISION + target) for o in orders]
@@ -1752,7 +1771,8 @@ class Program:
                     field.checked = True
                     y = point()
                     if aside:
-                        y += (abs(y) or 1) * ctx.ldexp(1, -2 * target - 20)
+                        tried += 1
+                        y += (abs(y) or 1) * ctx.ldexp(tried, -2 * target - 20)
                     value = self.run(field, y, order)
                     if not ctx.isfinite(value):
                         raise EvaluationError("the value is not finite")
