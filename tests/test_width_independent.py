@@ -263,6 +263,7 @@ def test_two_derivations_agree_on_25_random_questions():
 
 
 @pytest.mark.slow
-def test_two_derivations_agree_on_500_random_questions():
-    """Each k satisfies the inequalities of the second derivation, and k - 1 does not (k < 1e19)."""
-    assert compare(500, seed=2) > 1500
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_two_derivations_agree_on_500_random_questions(seed):
+    """Ten times 50 questions: k satisfies the second derivation, k - 1 does not (k < 1e19)."""
+    assert compare(50, seed) > 160
