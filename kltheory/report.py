@@ -10,6 +10,7 @@ import io
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
@@ -143,7 +144,7 @@ def _digits(value: Decimal, side: int) -> str:
     if rounded == 0:
         return "0"
     power = rounded.adjusted()
-    if -5 <= power < DIGITS + 3:
+    if -5 <= power < DIGITS:
         return _trimmed(f"{rounded:f}")
     digits = _trimmed(f"{rounded.scaleb(-power):f}")
     return f"{digits}e{power}"
@@ -935,7 +936,10 @@ _LATEX_SIGNS = {
     "‖": r"$\|$", "√": r"$\surd$", "∇": r"$\nabla$", "∫": r"$\int$", "∈": r"$\in$",
     "→": r"$\to$", "Σ": r"$\Sigma$", "²": "$^2$", "³": "$^3$", "⁻¹": "$^{-1}$", "¹": "$^1$",
     "₀": "$_0$", "₁": "$_1$", "₊": "$_+$", "½": r"$\tfrac12$", "−": "$-$", "–": "--",
-    "ᵀ": r"$^\top$",
+    "ᵀ": r"$^\top$", "∂": r"$\partial$", ">=": r"$\ge$", "<=": r"$\le$", "≠": r"$\ne$", "⁰": "$^0$",
+    "⁴": "$^4$", "⁺": "$^+$", "Γ": r"$\Gamma$", "Δ": r"$\Delta$",
+    "⟨": r"$\langle$", "⟩": r"$\rangle$", "χ": r"$\chi$", "ζ": r"$\zeta$", "Θ": r"$\Theta$",
+    "\N{COMBINING MACRON}": "",
     "ȳ": r"$\bar y$", "x̄": r"$\bar x$", "ℓ": r"$\ell$", "≈": r"$\approx$", "×": r"$\times$",
     "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "δ": r"$\delta$", "ε": r"$\varepsilon$",
     "η": r"$\eta$", "θ": r"$\theta$", "κ": r"$\kappa$", "λ": r"$\lambda$", "Λ": r"$\Lambda$",
@@ -946,6 +950,7 @@ _LATEX_SIGNS = {
 _LATEX_PATTERN = re.compile(
     r"(?P<letter>[α-ω])_(?P<below>[A-Za-z]+)|"
     + "|".join(map(re.escape, sorted(_LATEX_SIGNS, key=len, reverse=True)))
+    + r"|[^\x00-\x7f]"
 )
 
 
@@ -958,12 +963,17 @@ def _escape(text: str) -> str:
     return _LATEX_PATTERN.sub(_sign, text).replace("$$", "")
 
 
+def _plain_letter(sign: str) -> str:
+    """A sign that has no entry above, without its accents or as a question mark."""
+    return unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode() or "?"
+
+
 def _sign(match: re.Match[str]) -> str:
     """A sign, or a Greek letter with a subscript."""
     if match["letter"]:
         below = {"min": r"\min", "max": r"\max"}.get(match["below"], match["below"])
         return rf"{_LATEX_SIGNS[match['letter']][:-1]}_{{{below}}}$"
-    return _LATEX_SIGNS[match[0]]
+    return _LATEX_SIGNS.get(match[0]) or _plain_letter(match[0])
 
 
 def latex_snippet(content: Page) -> str:

@@ -55,13 +55,20 @@ class Budget:
     def call(self, bound: Bound, work: Callable[[], _T]) -> _T:
         """work() within what is left; raises `LimitReached` when nothing is left."""
         left = self._end - time.monotonic()
-        if not left > 0:
-            raise LimitReached(
-                "the time limit was reached before all numbers were found; raise it (--limit 60) or"
-                " ask for fewer times"
-            )
-        bound.curve.deadline = left
-        return work()
+        if left > 0:
+            bound.curve.deadline = left
+            try:
+                return work()
+            except LimitReached as error:
+                if time.monotonic() < self._end:  # not time, but precision
+                    raise
+                cause: LimitReached | None = error
+        else:
+            cause = None
+        raise LimitReached(
+            "the time limit was reached before all numbers were found; raise it (--limit 60) or ask"
+            " for fewer times"
+        ) from cause
 
 
 def rows(bound: Bound, times: Iterable[Fraction], budget: Budget | None = None) -> tuple[Row, ...]:

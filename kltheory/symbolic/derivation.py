@@ -432,7 +432,7 @@ def _loss(law: RateLaw, cases: list[_Case]) -> Step:
     return Step(
         "the loss, (10)",
         "Ψ decreases, so Ψ(V) >= γ is V <= Ψ⁻¹(γ); the constant in Ψ cancels",
-        rf"V(t) \le {shown.latex.strip('$')}",
+        rf"V(t) \le {shown.formula}",
         f"V(t) <= {shown.text}",
         f"V(t) ≤ {shown.unicode}".replace("\n", "; "),
         "V(0) = L0, and V = s at the time (Ψ(s) - Ψ(L0))/κ, to 1e-20 for pairs of"
@@ -475,7 +475,7 @@ def _parameters(law: RateLaw, cases: list[_Case]) -> Step:
     return Step(
         "the parameters, (11)",
         why,
-        f"{general[0]} = {shown.latex.strip('$')}",
+        f"{general[0]} = {shown.formula}",
         f"{general[1]} = {shown.text}",
         f"{general[2]} = {shown.unicode}".replace("\n", "; "),
         f"equal to ψ(V(t))/√κ to 1e-20 at {_where(cases)} as times",

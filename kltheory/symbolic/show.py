@@ -56,6 +56,12 @@ class Rate:
     closed: bool
     """True for a bound; False for an asymptotic class, which is none."""
 
+    @property
+    def formula(self) -> str:
+        """A bound for LaTeX's mathematical mode."""
+        bare = self.latex.replace("$", "").removeprefix(r"\displaystyle ")
+        return bare.replace(_UNTIL, rf"\text{{{_UNTIL}}}")
+
 
 def formula(expr: sp.Expr | None) -> Formula | None:
     """The formula of an expression; None stays None.
@@ -206,6 +212,8 @@ def _unicode_printer() -> Any:
                 return "1/√" + self._inside(base)
             if exponent == S.NegativeOne:
                 return f"1/{self.parenthesize(base, PRECEDENCE['Pow'])}"
+            if exponent.is_Integer and exponent < -1:
+                return f"1/{self._print(base**-exponent)}"
             shown: str = self.parenthesize(base, PRECEDENCE["Pow"])
             if exponent.is_Integer and 1 < exponent < 1000:
                 return shown + str(exponent).translate(_SUPERSCRIPTS)
@@ -501,9 +509,7 @@ def law_latex(law: RateLaw) -> str:
     if shown.curve is not None:
         lines += [rf"s &= {shown.curve[1].latex}", rf"\psi &= {shown.curve[2].latex}"]
     if shown.loss_rate.closed:
-        rate = shown.loss_rate.latex.replace("$", "").removeprefix(r"\displaystyle ")
-        rate = rate.replace(_UNTIL, rf"\text{{{_UNTIL}}}")
-        lines.append(rf"\mathcal L_y(y(t)) &\le {rate}")
+        lines.append(rf"\mathcal L_y(y(t)) &\le {shown.loss_rate.formula}")
     body = r" \\ ".join(lines) or rf"\text{{{law.desingularizer.source}}}"
     return rf"$\displaystyle \begin{{aligned}} {body} \end{{aligned}}$"
 
