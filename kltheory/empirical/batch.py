@@ -1,7 +1,8 @@
 """Gradient descent with a fixed step on many reduced runs, as one array program.
 
 Rows hold runs; a run that is done leaves its row to the next one in the queue.  The loss of every
-iterate is kept.  A run's numbers do not depend on which other runs share the arrays.
+iterate is kept.  A run's bits do not depend on which other runs share the arrays, nor on the
+process that computes it; they may depend on the build of NumPy and on its number of threads.
 """
 
 from __future__ import annotations
