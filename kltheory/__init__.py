@@ -14,7 +14,19 @@ _HOME = {
     "rate": "kltheory.rates",
     "losses": "kltheory.symbolic.losses",
     "loss": "kltheory.symbolic.losses",
+    "width": "kltheory.numeric.width",
+    "Problem": "kltheory.problem",
+    "TwoLayerNetwork": "kltheory.empirical.network",
+    "descend": "kltheory.empirical.dynamics",
+    "flow": "kltheory.empirical.dynamics",
+    "RateLaw": "kltheory.rates",
+    "Bound": "kltheory.numeric.guarantees",
+    "Desingularizer": "kltheory.symbolic.desingularizer",
     "KLTheoryError": "kltheory.errors",
+    "InputError": "kltheory.errors",
+    "ParseError": "kltheory.errors",
+    "NotDesingularizing": "kltheory.errors",
+    "LimitReached": "kltheory.errors",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -24,6 +25,8 @@ _GRID = tuple(range(-_TOP, -20, 11)) + tuple(k / 4 for k in range(-80, 161)) + t
     range(41, 700, 7)
 )  # fmt: skip
 _DEEP = tuple(10**k for k in range(3, 31, 3))
+#: Seconds after which only every eighth point is looked at.
+_PATIENCE = 1.5
 #: x at which the limit of ψ at 0+ is judged.
 _LIMIT = (10**10, 10**100, 10**300)
 
@@ -226,6 +229,7 @@ class _Checker:
         self.checks: list[Check] = []
         self.ctx = mpmath.MPContext()
         self.ctx.prec = 120
+        self.trouble = ""
         self.samples = self._sample_values()
         if not value.has(p):
             raise NotDesingularizing(f"ψ = {value} is constant; ψ must increase from ψ(0) = 0")
@@ -247,14 +251,15 @@ class _Checker:
         return chosen
 
     def _program(self, expr: sp.Expr) -> Callable[[Any], Any]:
-        """x -> expr at p = e^{-x}, or None where it is not a finite real number."""
+        """x -> expr at p = e^{-x}; inf where it cannot be held, None where it is not real."""
         program = compile_expr(expr.subs(self.samples), self.p)
 
         def at(x: Any) -> Any:
             try:
                 return program.at_exp(self.ctx, self.ctx.mpf(x))
-            except (EvaluationError, ArithmeticError, ValueError):
-                return None
+            except (EvaluationError, ArithmeticError, ValueError) as error:
+                self.trouble = str(error)
+                return self.ctx.inf if "too large" in self.trouble else None
 
         return at
 
@@ -304,12 +309,12 @@ class _Checker:
             for x in grid:
                 here = at(x)
                 if previous is not None and here is not None and previous[1] * here < 0:
-                    root = _bisect(partial(_same_sign, at, here), previous[0], x)
-                    found.setdefault(self._recognised(-root, border)[0], -root)
+                    root, _ = _bisect(partial(_same_sign, at, here), previous[0], x)
+                    found.setdefault(self._recognised(-root)[0], -root)
                 if here is not None:
                     previous = None if here == 0 else (x, here)
                     if here == 0:
-                        found.setdefault(self._recognised(-self.ctx.mpf(x), border)[0], -x)
+                        found.setdefault(self._recognised(-self.ctx.mpf(x))[0], -x)
         return sorted(found, key=lambda e: float(e.subs(self.samples).evalf(20)))
 
     def _smooth(self, expr: sp.Expr, inside: sp.Expr, kinds: tuple[Any, ...]) -> sp.Expr:
@@ -369,9 +374,10 @@ class _Checker:
             values = [at(x) for x in _LIMIT]
             label = f"{name}(0+)" if name == "ψ" else "S(0+)"
             if any(v is None for v in values):
+                said = "cannot be evaluated" if "beyond" in self.trouble else "is not a real number"
                 raise NotDesingularizing(
-                    f"{name} = {to_text(expr)} is not a real number near 0; it must be real,"
-                    " continuous and 0 at 0"
+                    f"{name} = {to_text(expr)} {said} near 0; it must be real, continuous and"
+                    " 0 at 0"
                 )
             sizes = [abs(v) for v in values]
             if sizes[2] == 0 or (sizes[2] < sizes[1] * 0.75 and sizes[1] < sizes[0] * 0.75):
@@ -414,7 +420,7 @@ class _Checker:
         ]
 
         def sample(x: Any) -> tuple[Any, ...] | None:
-            """(S, P) at p = e^{-x} if they are fine there, () if they underflow."""
+            """(S, P) at p = e^{-x} if they are fine there, () if they cannot be held."""
             at = self.ctx.exp(-self.ctx.mpf(x))
             for q, loss, value, ds, dv in programs:
                 if at <= _number(self.ctx, q.upper, self.samples):
@@ -422,7 +428,7 @@ class _Checker:
                     a, b = (1, 1) if symbolic else (ds(x), dv(x))
                     if s is None or v is None or a is None or b is None:
                         return None
-                    if 0 in (s, v, a, b):
+                    if 0 in (s, v, a, b) or self.ctx.inf in (s, v, a, b):
                         return ()
                     return (s, v) if s > 0 and v > 0 and a > 0 and b > 0 else None
             return None
@@ -434,8 +440,11 @@ class _Checker:
         grid = [x for x in (*looked, *_DEEP) if top is None or self.ctx.exp(-x) < top]
         grid = sorted(grid, reverse=True)  # from 0 upwards
         last_x, last = None, None
-        for x in grid:
-            here = sample(x)
+        started, seen = time.monotonic(), 0
+        for i, x in enumerate(grid):
+            if i % 8 and time.monotonic() - started > _PATIENCE:
+                continue  # slow to evaluate: a coarser look
+            here, seen = sample(x), seen + 1
             if here == ():  # below the smallest number that can be held
                 continue
             if here is None or (
@@ -449,7 +458,7 @@ class _Checker:
             self.checks.append(
                 Check(
                     "ψ' > 0 on ]0, r0[",
-                    f"evaluated at {len(grid)} points from s = exp(-1e30)" + self.sample_note,
+                    f"evaluated at {seen} points from s = exp(-1e30)" + self.sample_note,
                 )
             )
         if self.given is None:
@@ -464,7 +473,7 @@ class _Checker:
         if self.loss == self.p:
             return target
         at = self._program(self.pieces[-1].loss if len(self.pieces) == 1 else self.loss)
-        root = _bisect(lambda x: (v := at(x)) is None or v > target, _TOP, -_TOP)
+        root, _ = _bisect(lambda x: (v := at(x)) is None or v > target, _TOP, -_TOP)
         return self.ctx.exp(-root)
 
     def _not_increasing(self, sample: Callable[[Any], Any], x: Any) -> str:
@@ -487,8 +496,11 @@ class _Checker:
             here = sample(x)
             return bool(here) and bool(here[0] > reference[0] and here[1] > reference[1])
 
-        edge = _bisect(lambda x: not fine(x), good, bad)
-        p0, exactly = self._recognised(-edge, None)
+        edge, beyond = _bisect(lambda x: not fine(x), good, bad, patience=2 * _PATIENCE)
+        if edge - beyond < 1e-25:
+            p0, exactly = self._recognised(-edge)
+        else:
+            p0, exactly = self._simplest(fine, edge, beyond)
         s0 = p0 if self.loss == self.p else sp.simplify(self.loss.subs(self.p, p0))
         if self.given is not None:
             raise NotDesingularizing(
@@ -496,11 +508,26 @@ class _Checker:
                 f" radius {to_text(self.given)}; choose a radius of at most {to_text(s0)}"
             )
         self.radius = s0
-        how = "recognised exactly" if exactly else "bisection, rounded down to 15 digits"
+        how = "recognised exactly" if exactly else "bisection, rounded down"
         self.checks.append(Check(f"ψ' > 0 on ]0, r0[ with r0 = {to_text(s0)}", how))
 
-    def _recognised(self, log_value: Any, border: sp.Expr | None) -> tuple[sp.Expr, bool]:
-        """e^{log_value} as an exact number if a simple one fits to 25 digits, else rounded down."""
+    def _simplest(
+        self, fine: Callable[[Any], bool], edge: Any, beyond: Any
+    ) -> tuple[sp.Expr, bool]:
+        """A simple fraction between e^{-edge} and e^{-beyond} at which `fine` ends, if there is one.
+
+        For a ψ that is too slow to evaluate for a bisection to all digits.
+        """
+        low, high = self.ctx.exp(-edge), self.ctx.exp(-beyond)
+        for q in range(1, 9):
+            for n in range(int(self.ctx.ceil(low * q)), int(self.ctx.floor(high * q)) + 1):
+                x = -self.ctx.log(self.ctx.mpf(n) / q)
+                if fine(x + self.ctx.mpf("1e-15")) and not fine(x - self.ctx.mpf("1e-15")):
+                    return sp.Rational(n, q), True
+        return self._recognised(-edge)[0], False
+
+    def _recognised(self, log_value: Any) -> tuple[sp.Expr, bool]:
+        """e^{log_value} as a simple exact number if one fits to 25 digits, else rounded down."""
         value = self.ctx.exp(self.ctx.mpf(log_value))
         for unit, back in _UNITS:
             guess = back(_rational(self.ctx, unit(self.ctx, value, log_value)))
@@ -548,18 +575,23 @@ def _same_sign(at: Callable[[Any], Any], sign: Any, x: Any) -> bool:
     return bool((at(x) or 0) * sign > 0)
 
 
-def _bisect(after: Callable[[Any], bool], x: Any, end: Any) -> Any:
-    """The place between x (not after) and end (after) where `after` becomes true, to 33 digits."""
+def _bisect(
+    after: Callable[[Any], bool], x: Any, end: Any, patience: float = 60.0
+) -> tuple[Any, Any]:
+    """Two numbers between x (not after) and end (after) where `after` becomes true: 33 digits."""
     ctx = mpmath.MPContext()
     ctx.prec = 120
     a, b = ctx.mpf(x), ctx.mpf(end)
+    started = time.monotonic()
     for _ in range(118):
+        if time.monotonic() - started > patience:
+            break
         middle = (a + b) / 2
         if after(middle):
             b = middle
         else:
             a = middle
-    return a
+    return a, b
 
 
 def samples_inside(desingularizer: Desingularizer) -> Iterator[sp.Rational]:

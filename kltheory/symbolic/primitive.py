@@ -133,16 +133,13 @@ def by_terms(f: sp.Expr, v: sp.Symbol) -> sp.Expr | None:
     >>> by_terms(1 / (4 * v) + 1 / sqrt(v) + 1, v)
     2*sqrt(v) + v + log(v)/4
     """
-    terms = sp.Add.make_args(_merged(f))
-    if len(terms) > MAX_TERMS:
-        return None
-    total = S.Zero
-    for term in terms:
-        part = _term(sp.powsimp(term), v)
-        if part is None:
-            return None
-        total += part
-    return total
+    for form in (sp.expand, _merged):
+        terms = sp.Add.make_args(form(f))
+        if len(terms) <= MAX_TERMS:
+            parts = [_term(sp.powsimp(term), v) for term in terms]
+            if None not in parts:
+                return sp.Add(*parts)
+    return None
 
 
 def by_rational(f: sp.Expr, v: sp.Symbol) -> sp.Expr | None:
