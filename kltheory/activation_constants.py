@@ -31,7 +31,7 @@ DIGITS = 40
 
 _PANELS = 12
 """The quadrature covers [-12, 12] in panels of length 1; the tail beyond is bounded."""
-_NODES = 24
+_NODES = 32
 """Gauss-Legendre nodes in a panel."""
 _ROUNDING = Decimal(10) ** (6 - DIGITS)
 """What 10⁶ roundings can add to a quantity of size 1."""
