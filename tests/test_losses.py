@@ -19,6 +19,7 @@ from kltheory.errors import InputError, KLTheoryError, NotDesingularizing
 from kltheory.numeric.kl_test import ball_points, kl_test
 from kltheory.symbolic.desingularizer import Desingularizer
 from kltheory.symbolic.evaluate import compile_expr
+from kltheory.symbolic.integral import IntegralProgram, integral_from_zero
 from kltheory.symbolic.losses import (
     from_growth,
     from_radial,
@@ -412,3 +413,56 @@ def test_wrong_words_end_with_code_2(words, message):
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert message in err
+
+
+# -- ψ without a closed form -------------------------------------------------------------------
+
+
+def test_an_integral_without_a_closed_form_is_a_program():
+    """∫_0^x e^{-ξ}/(1+ξ) and ∫_0^x ξ^{-1/2} by quadrature, from tiny to large x, in any order."""
+    x = sp.Symbol("x", positive=True)
+    ctx = mpmath.MPContext()
+    ctx.prec = 100
+    root = IntegralProgram(integral_from_zero(1 / sp.sqrt(x), x), x)
+    for at in ("1e-200", "3", "0.25", "1e100"):
+        p = ctx.mpf(at)
+        assert abs(root(ctx, p) / (2 * ctx.sqrt(p)) - 1) < ctx.mpf(10) ** -28
+    decay = IntegralProgram(integral_from_zero(sp.exp(-x) / (1 + x), x), x)
+    for at in (5, 0.1, 60):
+        area = ctx.e * (ctx.expint(1, 1) - ctx.expint(1, 1 + ctx.mpf(at)))
+        assert abs(decay(ctx, at) / area - 1) < ctx.mpf(10) ** -26
+
+
+def test_a_flat_integrand_is_summed_to_its_end():
+    """∫_0^x dξ/(ξ log²ξ) = 1/log(1/x): the tail falls like a power of log x."""
+    x = sp.Symbol("x", positive=True)
+    ctx = mpmath.MPContext()
+    ctx.prec = 80
+    program = IntegralProgram(integral_from_zero(1 / (x * sp.log(x) ** 2), x), x)
+    assert abs(program.at_exp(ctx, ctx.mpf(50)) * 50 - 1) < ctx.mpf(10) ** -20
+
+
+def test_bounds_come_from_an_integral_without_a_closed_form():
+    """Growth like cosh(x) - 1: ψ(L0), the loss and the stopping time against SciPy's quadrature."""
+    import warnings
+
+    from scipy.integrate import quad
+
+    import kltheory as kl
+
+    d = from_growth("cosh(x)-1")
+    assert d.value.has(sp.Integral)
+    bound = kl.rate(d).bound(kappa=1, loss0="0.5", limit=60)
+
+    def u(q):  # P'
+        return q * np.sinh(q) / (np.cosh(q) - 1)
+
+    x0 = np.arccosh(1.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        psi0 = quad(u, 1e-9, x0)[0] + 2e-9
+        x1 = np.arccosh(1 + bound.loss(0.5))
+        time = quad(lambda q: u(q) ** 2 / np.sinh(q), x1, x0)[0]
+    assert bound.curve.psi0 == pytest.approx(psi0, rel=1e-8)
+    assert time == pytest.approx(0.5, rel=1e-8)
+    assert bound.observation(bound.stopping_time("0.3")) == pytest.approx(0.3, rel=1e-9)

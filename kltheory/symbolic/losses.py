@@ -23,6 +23,7 @@ from sympy import S
 from kltheory.errors import InputError, LimitReached, NotDesingularizing
 from kltheory.symbolic.desingularizer import Check, Desingularizer, Piece, exact
 from kltheory.symbolic.evaluate import EvaluationError, compile_expr
+from kltheory.symbolic.integral import integral_from_zero
 from kltheory.symbolic.inverse import peel
 from kltheory.symbolic.parse import parse, to_text
 from kltheory.symbolic.primitive_of import primitive_from_zero
@@ -676,12 +677,12 @@ def _integral(
             " follows from it"
         )
     found = simple * x if not simple.has(x) else primitive_from_zero(f, x, units, _samples(f, x))
-    if found is None:
+    if found is None and simple.free_symbols - {x}:
         raise LimitReached(
             f"φ = {to_text(phi)[:60]}: no closed form of ψ = ∫ {what} ds was found in the time;"
-            " give ψ itself by --psi or --psi-table, or a simpler φ below this one"
+            " give numbers for its parameters, or a simpler φ below this one"
         )
-    return found
+    return integral_from_zero(simple, x) if found is None else found
 
 
 def _curve(
@@ -696,7 +697,7 @@ def _curve(
     s = sp.Symbol("s", positive=True)
     swap = _samples(loss_ + value, x)
     points = [sp.Rational(k, 40) for k in (1, 9, 20, 31, 52)]
-    for candidate in peel(loss_, x, s):
+    for candidate in () if value.has(sp.Integral) else peel(loss_, x, s):
         if candidate.has(S.ImaginaryUnit):
             continue
         if inverse_holds(candidate.subs(swap), s, loss_.subs(swap), x, points):
@@ -717,6 +718,8 @@ def _checked(
     warnings: tuple[str, ...],
 ) -> Desingularizer:
     """The desingularizer of a curve, checked; one with parameters is checked at sample values."""
+    if value.has(sp.Integral):
+        return _checked_by_slopes(p, loss_, value, radius, source, warnings)
     swap = _samples(loss_ + value, p)
     top = _supremum(loss_, p) if radius is None and not swap else None
     # just below a finite S(∞), S can still be told from its limit
@@ -732,6 +735,40 @@ def _checked(
     checks = tuple(Check(c.what, f"{c.how}, at {values}") for c in d.checks)
     piece = Piece(S.Zero, S.Infinity, loss_, value)
     return _with(d, loss=loss_, value=value, checks=checks, pieces=(piece,))
+
+
+def _checked_by_slopes(
+    x: sp.Symbol,
+    loss_: sp.Expr,
+    value: sp.Expr,
+    radius: Any,
+    source: str,
+    warnings: tuple[str, ...],
+) -> Desingularizer:
+    """A curve whose P is an integral without a closed form: S(0+) = 0, S' > 0 and P' > 0."""
+    if _limit_at_zero(loss_, x) != "zero":
+        raise NotDesingularizing(f"S(0+) must be 0 for s = {to_text(loss_)}")
+    programs = [_program(sp.diff(e, x), x) for e in (loss_, value)]
+    grid = [10**6, 10**4, *range(690, 40, -50), *(k / 4 for k in range(160, -161, -1))]
+    for y in grid:
+        slopes = [at(y) for at in programs]
+        if y < 0 and None in slopes:  # too large to be held; the loss is astronomical there
+            break
+        if any(v is not None and not v > 0 for v in slopes):
+            at = f"x = exp({-y})"
+            raise NotDesingularizing(
+                f"ψ does not increase at {at}: φ must increase there, and be convex for Example 2.4"
+            )
+    r0 = exact(radius, "radius") if radius is not None else _supremum(loss_, x) or S.Infinity
+    checks = (
+        Check(
+            "ψ(0+) = 0", "the integrand is integrable at 0, by its size at exp(-1e8) ... exp(-1e10)"
+        ),
+        Check("ψ' > 0 on ]0, r0[", f"S' and P' evaluated at {len(grid)} points"),
+    )
+    piece = Piece(S.Zero, S.Infinity, loss_, value)
+    note = "no closed form of ψ was found: its values are those of a quadrature"
+    return Desingularizer(x, loss_, value, r0, source, (*warnings, note), checks, (piece,))
 
 
 def _supremum(loss_: sp.Expr, x: sp.Symbol) -> sp.Expr | None:

@@ -66,6 +66,9 @@ def encode(expr: Any) -> list[Any]:
     if isinstance(expr, sp.hyper):
         return ["hyper", *[[encode(a) for a in args] for args in (expr.ap, expr.bq)],
                 encode(expr.argument)]  # fmt: skip
+    if isinstance(expr, sp.Integral):
+        (inner, low, high), *_ = expr.limits
+        return ["Integral", *[encode(e) for e in (expr.function, inner, low, high)]]
     if type(expr) in _RELATION_NAMES:
         return [_RELATION_NAMES[type(expr)], encode(expr.lhs), encode(expr.rhs)]
     name = expr.func.__name__
@@ -94,6 +97,9 @@ def decode(data: list[Any]) -> Any:
     if kind == "hyper":
         ap, bq, z = rest
         return sp.hyper(tuple(map(decode, ap)), tuple(map(decode, bq)), decode(z))
+    if kind == "Integral":
+        function, inner, low, high = map(decode, rest)
+        return sp.Integral(function, (inner, low, high))
     if kind in _RELATIONS:
         return _RELATIONS[kind](decode(rest[0]), decode(rest[1]))
     if kind not in _BUILD:
