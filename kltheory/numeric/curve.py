@@ -62,6 +62,8 @@ _BALL_PASSES = ((1, 5), (2, 5), (1, MAX_PRECISION), (2, MAX_PRECISION), (4, MAX_
 _BUDGET = 1_500_000
 """Ball operations in one call before quadrature takes over (about a second)."""
 _MAX_SIGMA = 2**1500
+_MAX_KNOWN = 4096
+"""Times whose answer a curve keeps, so that loss, psi and log_decrease share it."""
 _ROUNDS = 6
 """How often the precision is raised when an answer is not tight ..."""
 _REFINING = 1.5
@@ -619,6 +621,7 @@ class Curve:
         certified: True demands ball arithmetic, False forbids it, None takes it where it works.
         finite_time: True if int_0 psi'^2 is known to be finite.  A sum that has stopped to grow is
             never taken as a proof of that.
+        speed: a positive expression F in `symbol` for the law V' = -kappa F / psi'(V)^2.
 
     Raises:
         InputError: L0 is not in ]0, radius[, or an expression still has parameters.
@@ -643,6 +646,7 @@ class Curve:
         deadline: float | None = None,
         certified: bool | None = None,
         finite_time: bool | None = None,
+        speed: Any = 1,
     ) -> None:
         self.S, self.P, self.symbol = sp.sympify(S), sp.sympify(P), symbol
         self.deadline = deadline
@@ -668,11 +672,12 @@ class Curve:
         self._plain = self.S == symbol
         dS, dP = (_derivative(as_pieces(f), symbol) for f in (self.S, self.P))
         try:
-            self._program = compile_expr(symbol * dP**2 / dS, symbol)
+            self._program = compile_expr(symbol * dP**2 / (dS * speed), symbol)
             self._s_program = compile_expr(self.S, symbol)
             self._p_program = compile_expr(self.P, symbol)
         except EvaluationError as error:
             raise LimitReached(f"psi cannot be evaluated: {error}") from None
+        self._known: dict[Any, tuple[Number, Number]] = {}
         self._starts: dict[int, Number] = {}
         self._start_balls: dict[int, Any] = {}
         self._integrand = _Integrand(self, self._program)
@@ -699,9 +704,8 @@ class Curve:
 
     def _tick(self) -> None:
         if self._until is not None and time.monotonic() > self._until:
-            raise LimitReached(
-                f"the numbers were not found within {self.deadline:g} s; allow more time"
-            )
+            limit = "the time" if self.deadline is None else f"{self.deadline:g} s"
+            raise LimitReached(f"the numbers were not found within {limit}; allow more time")
 
     def _call(self, work: Callable[[], Any], tight: Callable[[Any], bool] = lambda _: True) -> Any:
         """Runs `work` under the locks, with more precision until `tight`, and a fallback."""
@@ -755,6 +759,7 @@ class Curve:
                     ) from None
                 self._gave_up = True
                 self._reset()
+                self._known.clear()
         for round_ in range(3):
             if round_:
                 self._set_precision(round_)
@@ -1184,8 +1189,12 @@ class Curve:
     def _x(self, kt: Any) -> tuple[Number, Number]:
         if not self._constant(kt):
             return self._ctx.zero, self._ctx.zero
-        found = self._call(lambda: self._decrease_x(kt), self._tight)
-        return found[0], found[1]
+        found = self._known.get(kt)
+        if found is None:
+            found = self._call(lambda: self._decrease_x(kt), self._tight)
+            if len(self._known) < _MAX_KNOWN:
+                self._known[kt] = found
+        return found
 
     @property
     def method(self) -> str:
