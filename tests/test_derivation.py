@@ -49,6 +49,7 @@ def test_pieces_are_checked_each():
     steps = derive_steps(derive(loss("huber"))).steps
     assert "Piecewise" in steps[4].text
     assert "Piecewise" in steps[6].text
+    assert derive_steps(law_of("Piecewise((sqrt(s), s<1), (s/2+1/2, True))")).steps
 
 
 def test_a_curve_is_derived_without_its_inverse():

@@ -130,7 +130,8 @@ def _answer(*, derivation: bool, digits: int, limit: float, **options: Any) -> A
     if numbers:
         _check_numbers(d, options)
     sampled = source == "psi_table"
-    law: Any = _sampled_law(d) if sampled else rate(d, limit=0.6 * limit if numbers else limit)
+    share = 0.6 if numbers or derivation else 1.0  # the rest of the time is for these
+    law: Any = _sampled_law(d) if sampled else rate(d, limit=share * limit)
     steps = _steps(law, sampled) if derivation else None
     if not numbers:
         return Answer(law, derivation=steps, hints=(_how_to_get_numbers(d),))
