@@ -16,7 +16,7 @@ import mpmath
 import sympy as sp
 from mpmath.calculus.quadrature import GaussLegendre
 
-from kltheory.symbolic.evaluate import EvaluationError, Program
+from kltheory.symbolic.evaluate import EvaluationError, Program, RealField
 
 __all__ = ["IntegralProgram", "integral_from_zero"]
 
@@ -92,42 +92,57 @@ class IntegralProgram(Program):
         y = ctx.mpf(y)
         k = bisect.bisect_left(points, y)
         if k < len(points) and points[k] == y:
-            return ctx.make_mpf(values[k])
+            return +ctx.make_mpf(values[k])
         ctx.prec = target + 20
         try:
             end = points[k] if k < len(points) else None
             base = ctx.make_mpf(values[k]) if k < len(points) else ctx.zero
-            total = self._march(ctx, y, end, base, target)
+            tails = self._march(ctx, y, end, base, target)
         finally:
             ctx.prec = target
+        for point, tail in tails:
+            if point not in points[k : k + 1]:
+                points.insert(k, point)
+                values.insert(k, tail._mpf_)
+        total = tails[-1][1]
         if not (ctx.isfinite(total) and total > 0):
             raise EvaluationError("the integral is not a positive number")
-        points.insert(k, y)
-        values.insert(k, total._mpf_)
         return +total
 
-    def _march(self, ctx: Any, y: Any, end: Any, base: Any, target: int) -> Any:
-        """base + ∫_y^end u, or ∫_y^∞ u where the rest is negligible or end is None."""
-        tiny = ctx.ldexp(1, -target - 6)
+    def _march(self, ctx: Any, y: Any, end: Any, base: Any, target: int) -> list[tuple[Any, Any]]:
+        """(point, ∫_point^∞ u), from the deepest point that is accurate up to y."""
+        tiny = ctx.ldexp(1, -target - 40)
         at, beside = (self._density.at_exp(ctx, q) for q in (y, y + ctx.ldexp(1, -20)))
         slope = abs(ctx.log(at / beside)) * ctx.ldexp(1, 20) if at > 0 and beside > 0 else 1
         step = 1 / max(slope, 1 / max(abs(y), ctx.one))
-        total, left, quiet = ctx.zero, y, 0
-        for _ in range(_MAX_PANELS):
-            right = left + step
-            if end is not None and right >= end:
-                return total + self._panel(ctx, left, end, tiny * (base + total), 0) + base
-            part = self._panel(ctx, left, right, tiny * (base + total), 0)
+        parts: list[tuple[Any, Any]] = []
+        total, left, quiet = base, y, 0
+        # the panels double: if two in a row are nothing, so is the rest
+        while quiet < 2:
+            last = end is not None and left + step >= end
+            right = end if last else left + step
+            part = self._panel(ctx, left, right, tiny * total, 0)
+            parts.append((left, part))
             total += part
-            quiet = quiet + 1 if part <= tiny * (total + base) else 0
-            # the panels double: if two in a row are nothing, so is the rest
-            if quiet >= 2 and total > 0:
-                return total + part
+            if last:
+                break
+            quiet = quiet + 1 if total > 0 and part <= tiny * total else 0
             left, step = right, 2 * step
-        raise EvaluationError("the integral converges too slowly to be computed")
+            if len(parts) > _MAX_PANELS:
+                raise EvaluationError("the integral converges too slowly to be computed")
+        tails, tail = [], base
+        for point, part in reversed(parts):
+            tail += part
+            if tail >= total * ctx.ldexp(1, -30) or point is y:
+                tails.append((point, tail))
+        return tails
 
     def _panel(self, ctx: Any, a: Any, b: Any, small: Any, depth: int) -> Any:
-        coarse, fine = (self._sum(ctx, a, b, degree) for degree in (4, 5))
+        level = (1, 0)
+        for q in (a, (a + b) / 2, b):
+            self._density.at_exp(ctx, q)
+            level = max(level, self._density._level)
+        coarse, fine = (self._sum(ctx, a, b, degree, level) for degree in (4, 5))
         if abs(fine - coarse) <= abs(fine) * ctx.ldexp(1, 12 - ctx.prec) + small:
             return fine
         if depth > 40:
@@ -137,11 +152,18 @@ class IntegralProgram(Program):
             ctx, middle, b, small, depth + 1
         )
 
-    def _sum(self, ctx: Any, a: Any, b: Any, degree: int) -> Any:
+    def _sum(self, ctx: Any, a: Any, b: Any, degree: int, level: tuple[int, int]) -> Any:
+        """The quadrature with 3·2^(degree-1) nodes, at the precision that the ends need."""
         half, middle = (b - a) / 2, (a + b) / 2
-        total = ctx.zero
-        for node, weight in _nodes(degree, ctx.prec):
-            total += ctx.make_mpf(weight) * self._density.at_exp(
-                ctx, middle + half * ctx.make_mpf(node)
-            )
+        total, field, bits = ctx.zero, RealField(ctx), ctx.prec
+        for node, weight in _nodes(degree, bits):
+            q = middle + half * ctx.make_mpf(node)
+            ctx.prec = bits + 20 + level[1]
+            try:
+                value = self._density.run(field, q, level[0])
+            except (ArithmeticError, ValueError) as error:
+                raise EvaluationError(f"the integrand is not a number: {error}") from None
+            finally:
+                ctx.prec = bits
+            total += ctx.make_mpf(weight) * value
         return total * half

@@ -17,7 +17,7 @@ from kltheory.symbolic.verify import primitive_holds
 from kltheory.symbolic.wire import decode, encode
 
 #: Seconds of symbolic work for one integral.
-SECONDS = 8.0
+SECONDS = 4.0
 
 _POINTS = [sp.Rational(k, 40) for k in (1, 9, 20, 31, 52)]
 
