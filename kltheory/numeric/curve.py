@@ -59,9 +59,11 @@ _ROUGH = 24
 """Bits of a density, which only steers."""
 _BALL_PASSES = ((1, 5), (2, 5), (1, MAX_PRECISION), (2, MAX_PRECISION), (4, MAX_PRECISION))
 """Numbers of exact terms, and the precision (in units of the target) up to which they are tried."""
-_BUDGET = 1_500_000
-"""Ball operations in one call before quadrature takes over (about a second)."""
+_BUDGET = 4_000_000
+"""Ball operations in one call before quadrature takes over (some seconds)."""
 _MAX_SIGMA = 2**1500
+_MAX_RATE = 3000
+"""A time that ends where w is above 2 to this power is beyond every float."""
 _MAX_KNOWN = 4096
 """Times whose answer a curve keeps, so that loss, psi and log_decrease share it."""
 _ROUNDS = 6
@@ -118,7 +120,7 @@ def exact_number(value: Any, name: str = "number") -> Any:
 
 def _round_up(value: Number) -> float:
     """The smallest float that is at least an mpf."""
-    return -_round_down(-value)
+    return -_round_down(-value) + 0.0
 
 
 def _round_down(value: Number) -> float:
@@ -1264,9 +1266,12 @@ class Curve:
             return 0.0
         if self._engine.certified:
             ball = self._engine.ball(self._p_program, x)[0]
-            return _round_up(self._engine.bounds(ball)[1])
-        value = self._integrand.value(x, self._p_program)
-        return _round_up(value * (1 + ctx.ldexp(1, 8 - ctx.prec)))
+            upper = _round_up(self._engine.bounds(ball)[1])
+        else:
+            value = self._integrand.value(x, self._p_program)
+            upper = _round_up(value * (1 + ctx.ldexp(1, 8 - ctx.prec)))
+        # 0 is where exp(-y) is below every number
+        return max(upper, math.ulp(0.0))
 
     @property
     def psi0(self) -> float:
@@ -1317,6 +1322,8 @@ class Curve:
         if not x > 0:
             return 0.0
         x *= 1 + ctx.ldexp(1, 8 - ctx.prec)
+        if ctx.mag(self._w(x)) > _MAX_RATE:
+            return math.inf
         value, error = self._integral_to(x)
         upper = (value + error) * (1 + ctx.ldexp(1, 8 - ctx.prec))
         if self.finite_time:

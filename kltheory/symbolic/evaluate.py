@@ -836,9 +836,7 @@ class BallField:
 
     def log(self, a: Number) -> Number:
         """log(a) on the right half plane."""
-        if not a.real.lower() > 0 and (self.analytic_only or a.contains(self._acb(0))):
-            return self._nan
-        return a.log()
+        return a.log() if a.real.lower() > 0 else self._nan
 
     def pow(self, a: Number, exponent: _Exact) -> Number:
         """a**exponent, the branch that is positive on the positive axis."""
@@ -846,10 +844,8 @@ class BallField:
         if q is not None and q.denominator == 1 and abs(q.numerator) < 10**6:
             return a**q.numerator
         if not a.real.lower() > 0:
-            if self.analytic_only:
+            if self.analytic_only or not a.imag.is_zero():
                 return self._nan
-            if not a.imag.is_zero():
-                return a.pow(self.exact(exponent))
             # a real number that is known to be nonnegative by the identity that it stands for
             if q is not None and q > 0 and a.real.upper() > 0:
                 top = self._acb(a.real.upper()).pow(self.exact(exponent))
@@ -883,8 +879,15 @@ class BallField:
             integer = name in ("besseli", "besselj") and params[0].is_Integer
             if not (entire or integer):
                 return self._nan
-        p = [self.constant(v) for v in params if isinstance(v, sp.Expr)]
         self.work += _SLOW.get(name, 0)
+        value = self._call(name, params, x)
+        if x.imag.is_zero() and not value.imag.contains(0):
+            return self._nan  # not real
+        return value
+
+    def _call(self, name: str, params: tuple[Any, ...], x: Number) -> Number:
+        """The principal value."""
+        p = [self.constant(v) for v in params if isinstance(v, sp.Expr)]
         if name in _ACB_NAMES:
             return getattr(x, _ACB_NAMES[name])()
         if name == "acot":
@@ -1474,7 +1477,7 @@ class _Compiler:
             if name == "asin" and c in (_ONE, -_ONE):
                 edge = sp.pi / 2 - 2 * sp.asin(sp.sqrt((1 - (c.rational or 1) * argument) / 2))
                 return self.frame((c.rational or 1) * edge)
-        far = self._far(name, x)
+        far = self._far(name, x, argument)
         if far is not None:
             return far
         return self.numeric(self.emit(_FUN, name, params, self.full(x)))
@@ -1499,7 +1502,7 @@ class _Compiler:
             minus_tau = self.add([self.constant(_ONE), self.frame(inner)])
         return self.power(self.mul(self.constant(_q(-2)), minus_tau), _q(Fraction(1, 2)))
 
-    def _far(self, name: str, x: _Frame) -> _Frame | None:
+    def _far(self, name: str, x: _Frame, argument: Any) -> _Frame | None:
         """tanh, coth, erf, atan, acot of what tends to infinity: the limit and what remains."""
         if name not in ("tanh", "coth", "erf", "atan", "acot") or not x.terms:
             return None
@@ -1509,6 +1512,8 @@ class _Compiler:
         (q,) = c.terms.values()
         sign = 1 if q > 0 else -1
         if name in ("atan", "acot"):
+            if not (argument.is_positive if sign > 0 else argument.is_negative):
+                return None  # atan(x) + atan(1/x) jumps at 0
             tail = self.taylor(_Analytic("atan"), self.power(x, _q(-1)))
             if name == "acot":
                 return tail
