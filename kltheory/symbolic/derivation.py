@@ -8,7 +8,7 @@ spread over the domain.  A step that fails raises, and is never shown.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +29,8 @@ _PRECISION = 240
 _STEP = mpmath.mpf("1e-20")
 """Relative step of a difference quotient; its own error is of the order of the square."""
 _CLOSE = mpmath.mpf("1e-20")
+_LARGEST = 64
+"""Largest exponent in an inverse that is written out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,23 @@ def derive_steps(law: RateLaw) -> Derivation:
     psi'(s) = sqrt(2)/(2*sqrt(s)) | difference quotients at 5 points, to 1e-20
     """
     try:
-        return Derivation(tuple(_steps(law)))
+        return Derivation(tuple(_steps(_readable(law))))
     except (EvaluationError, mpmath.libmp.NoConvergence) as error:
         raise LimitReached(
             f"a step could not be checked to 20 digits ({error}); leave out the derivation"
         ) from error
+
+
+def _readable(law: RateLaw) -> RateLaw:
+    """The law without an inverse of Ψ that has enormous exponents (α = 0.4999999).
+
+    SymPy writes out all digits of such a power of a number as soon as anything is put into it.
+    """
+    if law.Psi_inverse is None or not any(
+        q.exp.is_Rational and abs(q.exp) > _LARGEST for q in law.Psi_inverse.atoms(sp.Pow)
+    ):
+        return law
+    return replace(law, Psi_inverse=None, loss_bound=None)
 
 
 def _steps(law: RateLaw) -> list[Step]:
@@ -402,7 +416,7 @@ def _inverse(law: RateLaw, cases: list[_Case]) -> Step:
         _decreasing(law, cases)
         return Step(
             "inverted",
-            "Ψ decreases, so it has an inverse; no closed form was found, and it is solved for"
+            "Ψ decreases, so it has an inverse; no short closed form was found; it is solved for"
             " within a bracket on a logarithmic scale",
             r"\Psi(v) = \gamma \iff v = \Psi^{-1}(\gamma)",
             "Psi(v) = gamma has one solution v = Psi^-1(gamma)",

@@ -16,6 +16,7 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from kltheory.symbolic.desingularizer import Desingularizer
+from kltheory.symbolic.inverse import tame_power
 from kltheory.symbolic.parse import to_text
 from kltheory.symbolic.rate import KAPPA, RateLaw, monomial
 
@@ -109,7 +110,8 @@ def _latex_printer() -> Any:
 
         def _print_Pow(self, expr: Any) -> str:
             base, exponent = expr.args
-            if exponent.is_Rational and exponent < 0 and exponent.q > 2:
+            rational = exponent.is_Rational
+            if rational and (_huge(exponent) or exponent.q > (3 if exponent > 0 else 2)):
                 return f"{self.parenthesize(base, PRECEDENCE['Pow'])}^{{{exponent}}}"
             return str(super()._print_Pow(expr))
 
@@ -134,6 +136,11 @@ def _latex_printer() -> Any:
 
 _ROOT = sp.Symbol("\u221a", positive=True)
 """Stands for the one root that the roots in a product are merged to."""
+
+
+def _huge(exponent: sp.Expr) -> bool:
+    """True for a power that SymPy must not be led to write out."""
+    return bool(exponent.is_Rational and abs(exponent) > 64)
 
 
 def _one_root(product: sp.Expr) -> tuple[sp.Expr, sp.Expr | None]:
@@ -212,7 +219,7 @@ def _unicode_printer() -> Any:
                 return "1/√" + self._inside(base)
             if exponent == S.NegativeOne:
                 return f"1/{self.parenthesize(base, PRECEDENCE['Pow'])}"
-            if exponent.is_Integer and exponent < -1:
+            if exponent.is_Integer and exponent < -1 and not _huge(exponent):
                 return f"1/{self._print(base**-exponent)}"
             shown: str = self.parenthesize(base, PRECEDENCE["Pow"])
             if exponent.is_Integer and 1 < exponent < 1000:
@@ -241,6 +248,7 @@ def _unicode_printer() -> Any:
             for factor in rest.as_ordered_factors():
                 base, exponent = factor.as_base_exp()
                 below = exponent.could_extract_minus_sign() and not isinstance(factor, sp.exp)
+                below = below and not _huge(exponent)
                 shown = base ** (-exponent) if below else factor
                 (bottom if below else top).append(
                     self.parenthesize(shown, PRECEDENCE["Mul"], strict=False)
@@ -437,25 +445,25 @@ def _power(v: sp.Expr, alpha: sp.Expr) -> sp.Expr:
     result = S.One
     for factor in sp.Mul.make_args(v):
         base, exponent = factor.as_base_exp()
-        result *= base ** sp.simplify(exponent * alpha)
+        result *= tame_power(base, sp.simplify(exponent * alpha))
     return result
 
 
 def _in_words(law: RateLaw) -> tuple[Rate, Rate]:
     """The asymptotic class of the loss and of the parameters, never a bound."""
     r = law.regime
-    t, a, n = (sp.Symbol(q, positive=True) for q in "tan")
+    t, a, n = (sp.Symbol(q, positive=True) for q in ("t", "lambda", "n"))
     match r.loss:
         case "finite-time":
             loss = _class("0 after a finite time")(None)
         case "double-exponential":
-            loss = _class("like ", " for some a > 0")(sp.exp(-sp.exp(a * t)))
+            loss = _class("like ", " for some λ > 0")(sp.exp(-sp.exp(a * t)))
         case "super-exponential" | "stretched-exponential" if r.exponent not in (None, 1):
-            loss = _class("roughly ", " for some a > 0")(sp.exp(-a * t**r.exponent))
+            loss = _class("roughly ", " for some λ > 0")(sp.exp(-a * t**r.exponent))
         case "super-exponential":
-            loss = _class("faster than ", " for every a")(sp.exp(-a * t))
+            loss = _class("faster than ", " for every λ")(sp.exp(-a * t))
         case "stretched-exponential":
-            loss = _class("slower than ", " for every a > 0")(sp.exp(-a * t))
+            loss = _class("slower than ", " for every λ > 0")(sp.exp(-a * t))
         case "exponential" if r.limit is not None:
             rough = _class("roughly ", ", up to factors that change more slowly")
             speed = KAPPA * t / r.limit
