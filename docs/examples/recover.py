@@ -3,10 +3,10 @@
     python docs/examples/recover.py
 
 The picture is the photograph that scikit-image ships, made small.  The network is x = U g(u, θ)
-with a fixed matrix U (the identity, or cosine waves), two layers, and its output layer trained.  Its
-Jacobian is constant then, σ_J = ‖φ(z)‖/√k and Λ = 0, so that the sharp bound needs no condition on
-the width, and the gradient flow has a closed form to compare with: y(t) - y = e^{-tK}(y(0) - y) with
-K = σ_J² (FU)(FU)ᵀ.  Every number of a sentence is a guarantee; the truth is printed beside it.
+with a fixed matrix U (the identity, or cosine waves), two layers, and its output layer trained.
+Its Jacobian is constant then, σ_J = ‖φ(z)‖/√k and Λ = 0, so that the sharp bound needs no condition
+on the width, and the gradient flow has a closed form to compare with: y(t) - y = e^{-tK}(y(0) - y)
+with K = σ_J² (FU)(FU)ᵀ.  Every number of a sentence is a guarantee; the truth is printed beside it.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def recover(
         f"{name}: F is {forward.shape[0]} x {forward.shape[1]}, σ_F = {singular[-1]:.3g},"
         f" σ_J = {sigma_j:.3g}, ‖ε‖ = {noise:.3g}. Stop at t = {stop:.4g}: the residual is then"
         f" at most the noise, and the error of the picture (norm {size:.3g}) is at most"
-        f" {promised:.3g}. It is {happened:.3g}. From t = {tenth.value:.4g} on the bound is within a"
-        f" tenth of its floor {tenth.floor:.3g}."
+        f" {promised:.3g}. It is {happened:.3g}. From t = {tenth.value:.4g} on the bound is within"
+        f" a tenth of its floor {tenth.floor:.3g}."
     )
     return Story(name, sentence, stop, promised, happened, p, float(np.linalg.norm(residual)))
 

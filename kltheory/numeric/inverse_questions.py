@@ -65,6 +65,7 @@ def time_to_loss(bound: Bound, target: Any) -> Answer:
     >>> abs(time_to_loss(bound, "0.1353352832366127").value - 1) < 1e-9  # e^{-2t}
     True
     """
+    _not_printed(bound)
     question = f"time until the loss is at most {target}"
     return _time(question, bound.time_to_loss(positive(target, "target", zero=True)), "(10)", 0.0)
 
@@ -161,11 +162,19 @@ def _time_to(
     bound: Bound, question: str, left: Fraction, floor: Fraction, goal: Fraction, how: str
 ) -> Answer:
     """The time from which p(t) <= left."""
+    _not_printed(bound)
     if left < 0:
         short = up(floor - goal)
         reason = f"impossible: the target is {short:.6g} below the noise floor {float(floor):.6g}"
         return Answer(question, None, reason, up(floor), short)
     return _time(question, bound.stopping_time(left), how, up(floor))
+
+
+def _not_printed(bound: Bound) -> None:
+    if bound.theory == "printed":
+        raise InputError(
+            "the printed bounds cannot be relied on; make the bound with another theory"
+        )
 
 
 def _time(question: str, time: float, how: str, floor: float) -> Answer:
