@@ -32,7 +32,7 @@ _HOME = {
     "descend": "kltheory.empirical.dynamics",
     "flow": "kltheory.empirical.dynamics",
     "RateLaw": "kltheory.rates",
-    "Bound": "kltheory.numeric.guarantees",
+    "Bound": "kltheory.rates",
     "Desingularizer": "kltheory.symbolic.desingularizer",
     "KLTheoryError": "kltheory.errors",
     "InputError": "kltheory.errors",

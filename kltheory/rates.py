@@ -6,9 +6,11 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from kltheory import report
 from kltheory.errors import InputError
+from kltheory.numeric import guarantees
 from kltheory.numeric.curve import Curve
-from kltheory.numeric.guarantees import THEORIES, Bound, constants
+from kltheory.numeric.guarantees import THEORIES, constants
 from kltheory.symbolic import rate as symbolic
 from kltheory.symbolic.desingularizer import Desingularizer
 
@@ -90,50 +92,62 @@ class RateLaw(symbolic.RateLaw):
             from kltheory.numeric.printed import theorem_3_2
 
             printed = theorem_3_2(self, curve, given)
-        return Bound(curve, given, printed)
+        return Bound(self, curve, given, printed)
 
     # -- how it shows itself ------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """What `kltheory bound --format json` prints for this law."""
-        from kltheory import report
-
-        return report.answer_dict(report.Answer(self))
+        return report.law_dict(self)
 
     def to_latex(self) -> str:
         """A LaTeX snippet for an article with amsmath."""
-        from kltheory import report
-
-        return report.latex_snippet(self._page())
-
-    def __str__(self) -> str:
-        from kltheory import report
-
-        return report.text(self._page())
+        return report.latex_snippet(report.page(report.Answer(self)))
 
     def __repr__(self) -> str:
         d = self.desingularizer
         return f"<RateLaw {d}, r0 = {d.radius}, {self.regime.loss}, {self.tier}>"
 
-    def _repr_html_(self) -> str:
-        from kltheory import report
+    def __str__(self) -> str:
+        return report.law_text(self)
 
-        return report.html(self._page())
+    def _repr_html_(self) -> str:
+        return report.law_html(self)
 
     def _repr_latex_(self) -> str:
-        from kltheory.symbolic.show import law_latex
-
-        return law_latex(self)
+        return report.law_latex(self)
 
     def __rich__(self) -> Any:
-        from kltheory import report
+        return report.law_rich(self)
 
-        return report.rich_page(self._page())
 
-    def _page(self) -> Any:
-        from kltheory import report
+class Bound(guarantees.Bound):
+    """The guarantees of Theorem 3.2 for one law and one set of constants; it shows itself."""
 
-        return report.page(report.Answer(self))
+    def __init__(self, law: RateLaw, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.law = law
+
+    def to_dict(self, times: Any = None) -> dict[str, Any]:
+        """What `kltheory bound --format json` prints, at these times or at well chosen ones."""
+        return report.bound_dict(self.law, self, times)
+
+    def to_latex(self, times: Any = None) -> str:
+        """A LaTeX snippet for an article with amsmath."""
+        return report.latex_snippet(report.page(report.answer_of(self.law, self, times)))
+
+    def __repr__(self) -> str:
+        psi, c = self.law.desingularizer, self.constants
+        return f"<Bound {psi}, κ = {float(c.kappa):.6g}, L0 = {float(c.loss0):.6g}, {self.theory}>"
+
+    def __str__(self) -> str:
+        return report.bound_text(self.law, self)
+
+    def _repr_html_(self) -> str:
+        return report.bound_html(self.law, self)
+
+    def __rich__(self) -> Any:
+        return report.bound_rich(self.law, self)
 
 
 def rate(
@@ -177,4 +191,4 @@ def _mentions(psi: Any, name: str) -> bool:
     return re.search(rf"\b{re.escape(name)}\b", str(psi)) is not None
 
 
-__all__ = ["LIMIT", "RateLaw", "rate"]
+__all__ = ["LIMIT", "Bound", "RateLaw", "rate"]
