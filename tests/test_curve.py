@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,7 @@ p = sp.Symbol("p", positive=True)
 DIGITS = 60
 
 ENGINES = [False] + ([None] if have_balls() else [])
-engines = pytest.mark.parametrize(
-    "certified", ENGINES, ids=["quadrature", "balls"][: len(ENGINES)]
-)
+engines = pytest.mark.parametrize("certified", ENGINES, ids=["quadrature", "balls"][: len(ENGINES)])
 
 
 def plain(psi: Any, loss0: Any, **options: Any) -> Curve:
@@ -56,7 +55,9 @@ def fixture() -> list[dict[str, Any]]:
     for case in json.loads((Path(__file__).parent / "psi_cases.json").read_text()):
         if case["family"] == "invalid":
             continue
-        parsed = parse(case["psi"], parameters={k: sp.Rational(str(v)) for k, v in case["params"].items()})
+        parsed = parse(
+            case["psi"], parameters={k: sp.Rational(str(v)) for k, v in case["params"].items()}
+        )
         psi = parsed.expr.subs(parsed.variable, s)
         radius = None if case["radius"] is None else parse_number(str(case["radius"]))
         finite = case["regime"] == "finite-time"
@@ -93,7 +94,7 @@ def oracle(psi: Any, loss0: Any, q: Any) -> tuple[mpmath.mpf, mpmath.mpf]:
 
 
 def power_decrease(c: Fraction, alpha: Fraction, loss0: Fraction, kt: Fraction) -> mpmath.mpf:
-    """q for psi = c s^alpha: log(1 + (1-2a) kt L0^(1-2a) / (a c)^2) / (1-2a), 4 kt/c^2 for a=1/2."""
+    """q for c s^a: log(1 + (1-2a) kt L0^(1-2a) / (a c)^2) / (1-2a), and 4 kt/c^2 for a = 1/2."""
     if alpha == Fraction(1, 2):
         return 4 * real(kt) / real(c) ** 2
     b = 1 - 2 * alpha
@@ -112,7 +113,9 @@ def test_powers_have_their_closed_form(
     certified: bool | None, c: Fraction, alpha: Fraction, loss0: int, kt: int
 ) -> None:
     """psi = c s^alpha: q is the closed form for losses 1e-300..1e300 and times 1e-300..1e300."""
-    psi = sp.Rational(c.numerator, c.denominator) * s ** sp.Rational(alpha.numerator, alpha.denominator)
+    psi = sp.Rational(c.numerator, c.denominator) * s ** sp.Rational(
+        alpha.numerator, alpha.denominator
+    )
     start, time = Fraction(10) ** loss0, Fraction(10) ** kt
     curve = plain(psi, start, certified=certified, finite_time=alpha > Fraction(1, 2))
     with mpmath.workdps(700):
@@ -161,7 +164,7 @@ def test_extinction_time_of_powers(certified: bool | None) -> None:
 
 @engines
 def test_extinction_at_the_border_exponent(certified: bool | None) -> None:
-    """psi = sqrt(s)/log(1/s): w = (1 + 2/y)^2/(4 y^2), so kappa T = 1/(4y) + 1/(2y^2) + 1/(3y^3)."""
+    """psi = sqrt(s)/log(1/s): w = (1+2/y)^2/(4y^2), so kappa T = 1/(4y) + 1/(2y^2) + 1/(3y^3)."""
     curve = plain(sp.sqrt(s) / sp.log(1 / s), "0.01", certified=certified, finite_time=True)
     with mpmath.workdps(40):
         y = -mpmath.log(real(Fraction("0.01")))
@@ -221,7 +224,7 @@ def test_parametric_law_of_the_exponential_loss(certified: bool | None, kt: str)
 
 @engines
 def test_double_exponential_time(certified: bool | None) -> None:
-    """psi = sqrt(s/log(1/s)): H = [log(y)/4 - 1/(2y) - 1/(8y^2)], so q = exp(4 kappa t) and more."""
+    """psi = sqrt(s/log(1/s)): H = [log(y)/4 - 1/(2y) - 1/(8y^2)], so q is about exp(4 kt)."""
     curve = plain(sp.sqrt(s / sp.log(1 / s)), "0.1", certified=certified)
     with mpmath.workdps(DIGITS):
 
@@ -245,7 +248,9 @@ def test_double_exponential_time(certified: bool | None) -> None:
 @cases()
 def test_every_psi_agrees_with_quadrature(case: dict[str, Any]) -> None:
     """H(q) = kappa t for every psi of the fixture, by mpmath.quad at 60 digits, to 1e-15 in q."""
-    curve = plain(case["psi"], start_of(case), radius=case["radius"], finite_time=case["finite_time"])
+    curve = plain(
+        case["psi"], start_of(case), radius=case["radius"], finite_time=case["finite_time"]
+    )
     with mpmath.workdps(DIGITS):
         for kt in ("0.125",):
             found = curve.decrease(kt)
@@ -274,10 +279,12 @@ def test_both_engines_overlap(case: dict[str, Any]) -> None:
 @cases()
 def test_bounds_are_monotone(case: dict[str, Any]) -> None:
     """loss and psi do not increase and log_decrease does not decrease, asked in any order."""
-    curve = plain(case["psi"], start_of(case), radius=case["radius"], finite_time=case["finite_time"])
+    curve = plain(
+        case["psi"], start_of(case), radius=case["radius"], finite_time=case["finite_time"]
+    )
     times = [Fraction(k, 7) for k in (3, 1, 40, 0)] + [Fraction(1, 10**9)]
     rows = sorted((t, curve.loss(t), curve.psi(t), curve.log_decrease(t)) for t in times)
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         assert before[1] >= after[1]
         assert before[2] >= after[2]
         assert before[3] <= after[3]
@@ -342,7 +349,7 @@ def test_rounding_of_special_values() -> None:
 
 
 def test_psi_stays_finite_where_the_loss_underflows() -> None:
-    """psi = -1/log s at 1e30: V is 1e-41, psi(V) is 0.0105; at 1e3000 V underflows, psi does not."""
+    """psi = -1/log s at 1e3000: V underflows, psi(V) = 1/(log(1/L0) + q) does not."""
     curve = plain(-1 / sp.log(s), "0.1")
     assert curve.loss("1e3000") == math.ulp(0.0)
     assert 1e-4 < curve.psi("1e3000") < 1.5e-4
@@ -375,7 +382,9 @@ def test_method_says_what_is_proved(certified: bool | None) -> None:
 def test_kappa_and_time_enter_as_their_product() -> None:
     """int, Fraction, text, float and SymPy numbers of the same value give the same answer."""
     curve = plain(sp.sqrt(s) + s, 1)
-    answers = {curve.loss(v) for v in ("0.5", 0.5, Fraction(1, 2), sp.Rational(1, 2), "1/2", "5e-1")}
+    answers = {
+        curve.loss(v) for v in ("0.5", 0.5, Fraction(1, 2), sp.Rational(1, 2), "1/2", "5e-1")
+    }
     assert len(answers) == 1
     assert exact_number("1e400") == Fraction(10) ** 400
     assert exact_number(0.1) == Fraction(0.1) != exact_number("0.1")
@@ -454,7 +463,9 @@ def test_threads_share_curves_and_precision() -> None:
 def test_range_of_losses_and_times(case: dict[str, Any]) -> None:
     """Both engines agree to 1e-14 in q (1e-17 relative) from 1e-300 to 1e300, times to 1e30."""
     for loss0 in ("1e-300", "1e-3", "1", "1e300"):
-        if case["radius"] is not None and not Fraction(loss0) < Fraction(str(float(case["radius"]))):
+        if case["radius"] is not None and not Fraction(loss0) < Fraction(
+            str(float(case["radius"]))
+        ):
             continue
         options = {"radius": case["radius"], "finite_time": case["finite_time"], "deadline": 60}
         balls = plain(case["psi"], loss0, **options)

@@ -4,9 +4,9 @@ With p = exp(-y), y = y0 + x and S(p0) = L0, the law V' = -kappa / psi'(V)^2 rea
 
     H(x) = int_0^x w = kappa t,    w = p P'(p)^2 / S'(p)    at p = exp(-(y0 + x)),
 
-for a psi that is given as s = S(p), psi = P(p).  H is additive and does not depend on the constant in
-Psi.  It is integrated over panels in x = c + h sinh(sigma), which are linear near c and geometric far
-from it, so that times up to 1e400 and beyond cost a few dozen panels; the panels are kept, so that a
+for a psi that is given as s = S(p), psi = P(p).  H is additive and does not depend on the constant
+in Psi.  It is integrated over panels in x = c + h sinh(sigma), linear near c and geometric far from
+it, so that times up to 1e400 and beyond cost a few dozen panels; the panels are kept, so that a
 table of many times costs little more than its last row.
 
 Two engines do the integrals: ball arithmetic (python-flint), whose enclosures are proofs, and
@@ -20,22 +20,30 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import mpmath
 import sympy as sp
 
 from kltheory.errors import InputError, LimitReached
+from kltheory.numeric.march import (
+    BALL_LOCK,
+    Balls,
+    Integrand,
+    Knot,
+    Map,
+    March,
+    OutOfBudget,
+    Quadrature,
+    TooHard,
+)
 from kltheory.symbolic.evaluate import (
     MAX_PRECISION,
-    BallField,
     EvaluationError,
-    LostDigits,
     Program,
     RealField,
     as_pieces,
@@ -44,23 +52,12 @@ from kltheory.symbolic.evaluate import (
     have_balls,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 __all__ = ["Curve", "Enclosure", "exact_number"]
 
 Number: TypeAlias = Any
 """An mpf of the curve's own context."""
+T = TypeVar("T")
 
-_BALL_LOCK = threading.RLock()
-"""python-flint has one precision for the whole process."""
-
-_ROUGH = 24
-"""Bits of a density, which only steers."""
-_BALL_PASSES = ((1, 5), (2, 5), (1, MAX_PRECISION), (2, MAX_PRECISION), (4, MAX_PRECISION))
-"""Numbers of exact terms, and the precision (in units of the target) up to which they are tried."""
-_BUDGET = 4_000_000
-"""Ball operations in one call before quadrature takes over (some seconds)."""
 _MAX_SIGMA = 2**1500
 _MAX_RATE = 3000
 """A time that ends where w is above 2 to this power is beyond every float."""
@@ -98,7 +95,9 @@ def exact_number(value: Any, name: str = "number") -> Any:
         try:
             return Fraction(value.strip())
         except (ValueError, ZeroDivisionError):
-            raise InputError(f'{name} is "{value}"; a decimal number or a fraction is needed') from None
+            raise InputError(
+                f'{name} is "{value}"; a decimal number or a fraction is needed'
+            ) from None
     if isinstance(value, int | Fraction | Decimal):
         return Fraction(value)
     if isinstance(value, sp.Basic):
@@ -134,47 +133,13 @@ def _round_down(value: Number) -> float:
     if top > 1024:
         return -math.inf if sign else math.nextafter(math.inf, 0)
     drop = max(bits - 53, -1074 - exp)
-    if drop > 0:
-        kept = -((-man if not sign else man) >> drop) if sign else man >> drop
+    if drop > 0:  # towards zero, away from it for a negative number
         man, exp = (-(-man >> drop) if sign else man >> drop), exp + drop
-        del kept
     if not man:
         return 0.0
     if man.bit_length() + exp > 1024:
         return -math.inf
     return math.ldexp(-int(man) if sign else int(man), exp)
-
-
-@lru_cache(maxsize=16)
-def _legendre(n: int, bits: int) -> tuple[tuple[Any, Any, Any, Any], ...]:
-    """Gauss-Legendre quadrature on [-1, 1] as raw mpf tuples, by rising node.
-
-    Node x, weight w, and l/(-1 - x), l/(1 - x) with l the barycentric weight +-sqrt((1 - x^2) w),
-    which give the interpolating polynomial at the ends.
-    """
-    ctx = mpmath.MPContext()
-    ctx.prec = bits + 20
-
-    def legendre(x: Any) -> tuple[Any, Any]:
-        p0, p1 = ctx.one, x
-        for j in range(2, n + 1):
-            p0, p1 = p1, ((2 * j - 1) * x * p1 - (j - 1) * p0) / j
-        return p1, n * (x * p1 - p0) / (x * x - 1)
-
-    out = []
-    for k in range(n, 0, -1):
-        x = ctx.mpf(math.cos(math.pi * (k - 0.25) / (n + 0.5)))
-        for _ in range(100):
-            value, slope = legendre(x)
-            step = value / slope
-            x -= step
-            if abs(step) < ctx.ldexp(1, -bits - 5):
-                break
-        slope = legendre(x)[1]
-        weight = 2 / ((1 - x * x) * slope**2)
-        bary = (-1) ** k * ctx.sqrt((1 - x * x) * weight)
-        out.append(tuple(v._mpf_ for v in (x, weight, bary / (-1 - x), bary / (1 - x))))
-    return tuple(out)
 
 
 def _derivative(f: Any, symbol: Any) -> Any:
@@ -186,432 +151,12 @@ def _derivative(f: Any, symbol: Any) -> Any:
     return sp.expand(sp.powsimp(sp.expand(top))) / bottom
 
 
-class _TooHard(Exception):
-    """An engine cannot integrate a panel to the tolerance."""
-
-
-class _OutOfBudget(_TooHard):
-    """Balls would take too long."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Map:
-    """x = origin + scale * sinh(sigma)."""
-
-    origin: Number
-    scale: Number
-
-    def x(self, ctx: Any, sigma: Number) -> Number:
-        """The point."""
-        return self.origin + self.scale * ctx.sinh(sigma)
-
-
-@dataclass(frozen=True, slots=True)
-class _Knot:
-    """A point of the march and H there."""
-
-    map: _Map
-    sigma: Number
-    x: Number
-    total: Number
-    error: Number
-    density: Number
-    """dH/dsigma at the knot, from the side of the next panel."""
-
-
-class _Integrand:
-    """w(x) with the precision that it needs, and the start y0."""
-
-    def __init__(self, curve: Curve, program: Program) -> None:
-        self.curve = curve
-        self.ctx = curve._ctx
-        self.program = program
-        self.field = RealField(self.ctx)
-        self.checking = RealField(self.ctx)
-        self.checking.checked = True
-
-    def y(self, x: Number) -> Number:
-        """y0 + x at the current precision."""
-        return self.curve._start(self.ctx.prec) + x
-
-    def value(
-        self, x: Number, program: Program | None = None, relative_bits: int | None = None
-    ) -> Number:
-        """w at x (or another program), to the precision of the context or to some bits."""
-        value, level = (program or self.program).settle(
-            self.ctx, lambda: self.y(x), relative_bits=relative_bits
-        )
-        self.last_level = level
-        return value
-
-    def size(self, x: Number) -> Number:
-        """w at x roughly; inf where a sum loses its digits."""
-        try:
-            return abs(self.program.run(self.checking, self.y(x)))
-        except LostDigits:
-            return self.ctx.inf
-
-    def raw(self, x: Number, level: tuple[int, int]) -> Number:
-        """w at x with the precision of a level, unchecked."""
-        ctx = self.ctx
-        before = ctx.prec
-        ctx.prec = before + 20 + level[1]
-        try:
-            return self.program.run(self.field, self.y(x), level[0])
-        finally:
-            ctx.prec = before
-
-
-class _Quadrature:
-    """Gauss-Legendre panels: the error is the difference between one panel and its halves."""
-
-    certified = False
-
-    def __init__(self, w: _Integrand) -> None:
-        self.w = w
-        self.ctx = w.ctx
-
-    def density(self, m: _Map, sigma: Number) -> Number:
-        """dH/dsigma."""
-        value = self.w.value(m.x(self.ctx, sigma), relative_bits=_ROUGH)
-        return value * m.scale * self.ctx.cosh(sigma)
-
-    def _sum(
-        self, m: _Map, a: Number, b: Number, level: tuple[int, int], n: int
-    ) -> tuple[Number, Number, Number]:
-        """The sum over [a, b], and what its interpolating polynomial says at a and b."""
-        ctx = self.ctx
-        half, middle = (b - a) / 2, (a + b) / 2
-        total = ctx.zero
-        ends = [[ctx.zero, ctx.zero], [ctx.zero, ctx.zero]]
-        raw, x_of, make = self.w.raw, m.x, ctx.make_mpf
-        for node, weight, at_minus, at_plus in _legendre(n, ctx.prec):
-            sigma = middle + half * make(node)
-            value = raw(x_of(ctx, sigma), level) * ctx.cosh(sigma)
-            total += make(weight) * value
-            for end, factor in zip(ends, (make(at_minus), make(at_plus)), strict=True):
-                end[0] += factor * value
-                end[1] += factor
-        return total * half * m.scale, *(m.scale * top / bottom for top, bottom in ends)
-
-    def _negligible(self, m: _Map, a: Number, b: Number, floor: Number) -> bool:
-        """True if w is far too small on [a, b] to matter, as seen at five points."""
-        ctx = self.ctx
-        limit = floor * ctx.ldexp(1, -2 * ctx.prec)
-        try:
-            return all(
-                self.w.size(m.x(ctx, sigma)) * m.scale * ctx.cosh(sigma) * (b - a) < limit
-                for sigma in (a + (b - a) * k / 4 for k in (4, 0, 2, 1, 3))
-            )
-        except EvaluationError:
-            return False
-
-    def integral(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
-        """(value, error) of H over [a, b] in sigma, signed; _TooHard if not below the tolerance."""
-        ctx = self.ctx
-        self.w.curve._tick()
-        if a == b:
-            return ctx.zero, ctx.zero
-        middle = (a + b) / 2
-        if floor and self._negligible(m, a, b, floor):
-            return ctx.zero, floor * ctx.ldexp(1, -ctx.prec)
-        level = (1, 0)
-        truth = []
-        for sigma in (a, middle, b):
-            value = self.w.value(m.x(ctx, sigma), relative_bits=ctx.prec - 24)
-            truth.append(value * m.scale * ctx.cosh(sigma))
-            level = max(level, self.w.last_level)
-        n = self.w.curve._nodes
-        try:
-            whole, *_ = self._sum(m, a, b, level, n)
-            left, *left_ends = self._sum(m, a, middle, level, n)
-            right, *right_ends = self._sum(m, middle, b, level, n)
-        except EvaluationError as error:
-            raise _TooHard(str(error)) from None
-        value = left + right
-        error = abs(value - whole)
-        scale = max(abs(value), floor)
-        tolerance = self.w.curve._tolerance
-        # nodes that do not see the integrand agree with each other, but not with its ends
-        seen = max(
-            abs(known - said)
-            for known, said in zip(
-                (truth[0], truth[1], truth[1], truth[2]), (*left_ends, *right_ends), strict=True
-            )
-        )
-        if not (error <= scale * tolerance and seen * abs(b - a) <= scale * ctx.sqrt(tolerance)):
-            raise _TooHard
-        return value, error + scale * ctx.ldexp(1, 12 - ctx.prec)
-
-
-class _Balls:
-    """acb.integral: the error is a proof."""
-
-    certified = True
-
-    def __init__(self, w: _Integrand) -> None:
-        import flint
-
-        self.flint = flint
-        self.w = w
-        self.ctx = w.ctx
-        self.field = BallField()
-
-    def spend(self) -> None:
-        """Refuses to go on when the time is up or balls have done too much."""
-        curve = self.w.curve
-        curve._tick()
-        if self.field.work > _BUDGET and not curve.certified:
-            raise _OutOfBudget
-
-    @contextmanager
-    def precision(self, bits: int) -> Iterator[None]:
-        """Holds the precision of python-flint; the caller holds the lock."""
-        before = self.flint.ctx.prec
-        self.flint.ctx.prec = bits
-        try:
-            yield
-        finally:
-            self.flint.ctx.prec = before
-
-    def arb(self, x: Number) -> Any:
-        """The exact ball of an mpf."""
-        sign, man, exp, _ = x._mpf_
-        return self.flint.arb((-int(man) if sign else int(man), int(exp)))
-
-    def mpf(self, mid: Any) -> Number:
-        """The mpf of an exact arb."""
-        man, exp = mid.man_exp()
-        return self.ctx.make_mpf(mpmath.libmp.from_man_exp(int(man), int(exp)))
-
-    def bounds(self, ball: Any) -> tuple[Number, Number]:
-        """Lower and upper end of a real ball."""
-        return self.mpf(ball.lower()), self.mpf(ball.upper())
-
-    def ball(
-        self,
-        program: Program,
-        x: Number,
-        bits_needed: int | None = None,
-        negligible: Number | None = None,
-    ) -> Any:
-        """A real ball around a program at x, as sharp as asked or surely below `negligible`."""
-        target = self.ctx.prec
-        needed = target - 30 if bits_needed is None else bits_needed
-        best = None
-        for order, most in _BALL_PASSES:
-            bits = target + 20
-            while bits <= min(most * target, MAX_PRECISION):
-                self.spend()
-                with self.precision(bits):
-                    y = self.flint.acb(self.w.curve._start_ball(bits) + self.arb(x))
-                    value = program.ball(self.field, y, order).real
-                    if value.is_finite():
-                        accuracy = value.rel_accuracy_bits()
-                        if best is None or accuracy > best[0]:
-                            best = (accuracy, value, (order, bits))
-                        if accuracy >= needed or (
-                            negligible is not None
-                            and bool(value.abs_upper() < self.arb(negligible))
-                        ):
-                            return value, (order, bits)
-                bits = bits + max(64, bits * 3 // 5)
-        if best is None:
-            raise _TooHard("no finite ball")
-        return best[1], best[2]
-
-    def density(self, m: _Map, sigma: Number) -> Number:
-        """dH/dsigma."""
-        ctx = self.ctx
-        value, self.last_level = self.ball(self.w.program, m.x(ctx, sigma), _ROUGH)
-        return self.mpf(value.mid()) * m.scale * ctx.cosh(sigma)
-
-    def integral(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
-        """(value, error) of H over [a, b] in sigma, signed."""
-        ctx = self.ctx
-        if a == b:
-            return ctx.zero, ctx.zero
-        xa, xb = m.x(ctx, a), m.x(ctx, b)
-        if xb < xa:
-            value, error = self.between(xb, xa, floor)
-            return -value, error
-        return self.between(xa, xb, floor)
-
-    def between(self, xa: Number, xb: Number, floor: Number) -> tuple[Number, Number]:
-        """(value, error) of int_xa^xb w."""
-        curve = self.w.curve
-        curve._tick()
-        order, bits = 1, self.ctx.prec
-        negligible = floor * curve._tolerance / (1024 * (1 + xb - xa))
-        for x in (xa, xb):
-            level = self.ball(self.w.program, x, negligible=negligible)[1]
-            order, bits = max(order, level[0]), max(bits, level[1])
-        trouble: list[Exception] = []
-        program, field, acb = self.w.program, self.field, self.flint.acb
-        with self.precision(bits):
-            start = curve._start_ball(bits)
-            nan = acb("nan")
-
-            def f(x: Any, analytic: bool) -> Any:
-                if trouble:
-                    return nan
-                try:
-                    self.spend()
-                    return program.ball(field, acb(start) + x, order, analytic)
-                except (EvaluationError, LimitReached, _TooHard) as error:
-                    trouble.append(error)
-                    return nan
-
-            tolerance = curve._tolerance / 16
-            result = acb.integral(
-                f,
-                self.arb(xa),
-                self.arb(xb),
-                rel_tol=self.arb(tolerance),
-                abs_tol=self.arb(floor * tolerance) if floor else self.arb(self.ctx.ldexp(1, -(10**9))),
-                eval_limit=4000,
-            ).real
-            if trouble and isinstance(trouble[0], LimitReached | _OutOfBudget):
-                raise trouble[0]
-            if trouble or not result.is_finite():
-                raise _TooHard(str(trouble[:1]))
-            value, radius = self.mpf(result.mid()), self.mpf(result.rad())
-        if not radius <= max(abs(value), floor) * curve._tolerance:
-            raise _TooHard("the ball is too wide")
-        return value, radius
-
-
-class _March:
-    """Knots of H from 0 on, with errors below the tolerance times max(H, floor)."""
-
-    def __init__(self, curve: Curve, engine: Any, floor: Number) -> None:
-        self.curve = curve
-        self.engine = engine
-        self.ctx = curve._ctx
-        self.floor = floor
-        self.step = self.ctx.one
-        self.stalled = 0
-        first = _Map(self.ctx.zero, self._first_scale())
-        self.knots = [self._knot(first, self.ctx.zero, self.ctx.zero, self.ctx.zero)]
-
-    def _first_scale(self) -> Number:
-        """min(1, 1/|(log w)'|) at x = 0, or 1 if what lies within is negligible."""
-        ctx = self.ctx
-        w0 = self.curve._w(ctx.zero)
-        near = ctx.ldexp(1, -60)
-        while True:
-            w1 = self.curve._w(near)
-            ratio = w1 / w0
-            if ctx.ldexp(1, -2) < ratio < 4 or ctx.mag(near) < -5000:
-                break
-            near *= ctx.ldexp(1, -64)
-        slope = abs(ctx.log(ratio)) / near
-        if slope <= 1:
-            return ctx.one
-        if ratio > 1 and w0 / slope < self.floor * ctx.ldexp(1, -200):
-            return ctx.one
-        return 1 / slope
-
-    def _knot(self, m: _Map, sigma: Number, total: Number, error: Number) -> _Knot:
-        density = self.engine.density(m, sigma)
-        return _Knot(m, sigma, m.x(self.ctx, sigma), total, error, density)
-
-    @property
-    def last(self) -> _Knot:
-        """The knot that has been reached."""
-        return self.knots[-1]
-
-    def advance(self) -> None:
-        """One panel more."""
-        ctx, last = self.ctx, self.last
-        m, sigma = last.map, last.sigma
-        y0 = self.curve._start(ctx.prec)
-        new_map = None
-        while True:
-            self.curve._tick()
-            end = sigma + self.step
-            x_end = m.x(ctx, end)
-            new_map = None
-            if last.x < -y0 <= x_end:
-                # p = 1: the geometric growth starts anew
-                end = ctx.asinh((-y0 - m.origin) / m.scale)
-                new_map = _Map(-y0, ctx.one)
-                if end <= sigma:
-                    self.knots.append(self._knot(new_map, ctx.zero, last.total, last.error))
-                    self.step = ctx.one
-                    return
-            resume = end
-            if self.curve._program.relations:
-                end, resume = self._before_switch(m, sigma, end)
-                if resume != end:
-                    new_map = None
-            try:
-                value, error = self.engine.integral(m, sigma, end, max(self.floor, last.total))
-                if resume != end:
-                    jump = self._across(m, end, resume, max(self.floor, last.total + value))
-                    value, error = value + jump[0], error + jump[1]
-            except _OutOfBudget:
-                raise
-            except _TooHard:
-                value = None
-            if value is not None:
-                break
-            self.step = min(self.step, end - sigma) / 4
-            if self.step <= abs(sigma) * ctx.ldexp(1, 30 - ctx.prec) or ctx.mag(self.step) < -2000:
-                raise _TooHard("the step is too small")
-        total = last.total + value
-        error = last.error + error
-        end = resume
-        grown = 2 if value > total * ctx.ldexp(1, -40) else 4
-        self.stalled = self.stalled + 1 if total + value * ctx.ldexp(1, -20) == total else 0
-        if end - sigma >= self.step:
-            self.step *= grown
-        if new_map is not None:
-            m, end = new_map, ctx.zero
-            self.step = ctx.one
-        self.knots.append(self._knot(m, end, total, error))
-
-    def _across(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
-        """(value, error) over the tiny gap [a, b] in which the integrand changes its piece."""
-        if self.engine.certified:
-            return self.engine.integral(m, a, b, floor)
-        value = max(self.engine.density(m, a), self.engine.density(m, b)) * (b - a)
-        return value, value
-
-    def _before_switch(self, m: _Map, a: Number, b: Number) -> tuple[Number, Number]:
-        """The first place in [a, b] where a piece of the integrand changes, as a tiny bracket."""
-        ctx = self.ctx
-        w = self.curve._integrand
-        def pieces(sigma: Number) -> Any:
-            return w.program.signature(w.field, w.y(m.x(ctx, sigma)))
-
-        first = pieces(a)
-        low, high = a, b
-        for k in range(1, 17):
-            point = a + (b - a) * k / 16
-            if pieces(point) != first:
-                high = point
-                break
-            low = point
-        else:
-            return b, b
-        while high - low > max(abs(low), abs(high)) * ctx.ldexp(1, 8 - ctx.prec):
-            middle = (low + high) / 2
-            if middle in (low, high):
-                break
-            if pieces(middle) == first:
-                low = middle
-            else:
-                high = middle
-        return low, high
-
-
 class Curve:
     """The rate law of psi given as s = S(p), psi = P(p), started at the loss L0.
 
-    All arguments of the methods are exact: int, Fraction, decimal text, float (its exact value) or a
-    SymPy number; `kt` is the product kappa t.  Upper bounds are rounded up, lower bounds down.  One
-    curve may be used from several threads.
+    All arguments of the methods are exact: int, Fraction, decimal text, float (its exact value) or
+    a SymPy number; `kt` is the product kappa t.  Upper bounds are rounded up, lower bounds down.
+    One curve may be used from several threads.
 
     Args:
         S, P: SymPy expressions in `symbol` without other parameters, both increasing from 0.
@@ -632,7 +177,7 @@ class Curve:
     >>> import sympy
     >>> s = sympy.Symbol("s", positive=True)
     >>> curve = Curve(s, sympy.sqrt(2 * s), s, loss0=1)
-    >>> curve.log_decrease(5), curve.loss("0"), curve.stopping(0)
+    >>> round(curve.log_decrease(5), 12), curve.loss("0"), curve.stopping(0)
     (10.0, 1.0, inf)
     """
 
@@ -682,7 +227,7 @@ class Curve:
         self._known: dict[Any, tuple[Number, Number]] = {}
         self._starts: dict[int, Number] = {}
         self._start_balls: dict[int, Any] = {}
-        self._integrand = _Integrand(self, self._program)
+        self._integrand = Integrand(self, self._program)
         self._reset()
 
     # what holds for one call ----------------------------------------------------------------
@@ -696,20 +241,20 @@ class Curve:
         self._nodes = max(16, bits // 4 + 2)
 
     def _reset(self) -> None:
-        self._marches: list[_March] = []
+        self._marches: list[March] = []
         self._extinction: tuple[Number, Number] | None = None
         self._engine: Any = None
         if self.certified is not False and have_balls() and not getattr(self, "_gave_up", False):
-            self._engine = _Balls(self._integrand)
+            self._engine = Balls(self._integrand)
         else:
-            self._engine = _Quadrature(self._integrand)
+            self._engine = Quadrature(self._integrand)
 
     def _tick(self) -> None:
         if self._until is not None and time.monotonic() > self._until:
             limit = "the time" if self.deadline is None else f"{self.deadline:g} s"
             raise LimitReached(f"the numbers were not found within {limit}; allow more time")
 
-    def _call(self, work: Callable[[], Any], tight: Callable[[Any], bool] = lambda _: True) -> Any:
+    def _call(self, work: Callable[[], T], tight: Callable[[T], bool] = lambda _: True) -> T:
         """Runs `work` under the locks, with more precision until `tight`, and a fallback."""
         with self._lock:
             outer = self._until
@@ -720,14 +265,16 @@ class Curve:
             try:
                 return self._rounds(work, tight)
             except EvaluationError as error:
-                raise LimitReached(f"no accurate number at the highest precision: {error}") from None
+                raise LimitReached(
+                    f"no accurate number at the highest precision: {error}"
+                ) from None
             finally:
                 self._until = outer
                 if self._round:
                     self._set_precision(0)
                     self._reset()
 
-    def _rounds(self, work: Callable[[], Any], tight: Callable[[Any], bool]) -> Any:
+    def _rounds(self, work: Callable[[], T], tight: Callable[[T], bool]) -> T:
         result = self._first_round(work)
         if tight(result):
             return result
@@ -738,7 +285,7 @@ class Curve:
             for round_ in range(1, _ROUNDS):
                 self._set_precision(round_)
                 self._reset()
-                with suppress(_TooHard, EvaluationError):
+                with suppress(TooHard, EvaluationError):
                     result = self._run(work)
                     if tight(result):
                         break
@@ -748,12 +295,12 @@ class Curve:
             self._until = outer
         return result
 
-    def _first_round(self, work: Callable[[], Any]) -> Any:
+    def _first_round(self, work: Callable[[], T]) -> T:
         """One answer: from balls, else from quadrature, else from quadrature at more digits."""
         if self._engine.certified:
             try:
                 return self._run(work)
-            except (_TooHard, EvaluationError):
+            except (TooHard, EvaluationError):
                 if self.certified:
                     raise LimitReached(
                         "ball arithmetic does not enclose this rate law; allow numbers that are "
@@ -768,17 +315,17 @@ class Curve:
                 self._reset()
             try:
                 return self._run(work)
-            except (_TooHard, EvaluationError):
+            except (TooHard, EvaluationError):
                 continue
         raise LimitReached(
             "the integral of the rate law was not found to the tolerance at "
             f"{int(self._ctx.prec / 3.33)} digits"
         )
 
-    def _run(self, work: Callable[[], Any]) -> Any:
+    def _run(self, work: Callable[[], T]) -> T:
         if not self._engine.certified:
             return work()
-        with _BALL_LOCK:
+        with BALL_LOCK:
             return work()
 
     # constants and the start ----------------------------------------------------------------
@@ -854,15 +401,14 @@ class Curve:
             ends = []
             for y in (low, high):
                 values = [
-                    self._s_program.ball(engine.field, acb(engine.arb(y)), order).real
-                    - target.real
+                    self._s_program.ball(engine.field, acb(engine.arb(y)), order).real - target.real
                     for order in (1, 2, 4)
                 ]
                 ends.append(values)
             if any(bool(v > 0) for v in ends[0]) and any(bool(v < 0) for v in ends[1]):
                 return engine.arb(low).union(engine.arb(high))
             width *= 16
-        raise _TooHard("the start is not proved")
+        raise TooHard("the start is not proved")
 
     def _solve(self, program: Program, target: Any) -> tuple[Number, Number]:
         """(y, error) with program(exp(-y)) = target, program decreasing in y, from the right."""
@@ -926,7 +472,6 @@ class Curve:
         ctx = self._ctx
         if at_low == 0:
             return low, abs(low) * ctx.ldexp(1, -bits)
-        width = high - low
         for count in range(20 * bits):
             if high - low <= max(abs(low), abs(high)) * ctx.ldexp(1, -bits):
                 break
@@ -951,7 +496,6 @@ class Curve:
                 low, at_low = middle, value
             else:
                 high, at_high = middle, value
-        del width
         return (low + high) / 2, (high - low) / 2
 
     def _w(self, x: Number) -> Number:
@@ -960,14 +504,16 @@ class Curve:
 
     # H and its inverse ----------------------------------------------------------------------
 
-    def _march(self, floor: Number, exact: bool = False) -> _March:
+    def _march(self, floor: Number, exact: bool = False) -> March:
         """A march that serves sums from `floor` on."""
         for march in self._marches:
-            if march.floor == floor if exact else march.floor <= floor and (march.floor or not floor):
+            if (
+                march.floor == floor
+                if exact
+                else march.floor <= floor and (march.floor or not floor)
+            ):
                 return march
-        march = _March(
-            self, self._engine, floor if exact else floor * self._ctx.ldexp(1, -20)
-        )
+        march = March(self, self._engine, floor if exact else floor * self._ctx.ldexp(1, -20))
         self._marches.append(march)
         self._marches.sort(key=lambda m: -m.floor)
         return march
@@ -990,7 +536,7 @@ class Curve:
                 return total, knot.error + error
             guess = total if total < guess * ctx.ldexp(1, -60) else guess * ctx.ldexp(1, -200)
 
-    def _from_knot(self, march: _March, knot: _Knot, x: Number) -> tuple[Number, Number]:
+    def _from_knot(self, march: March, knot: Knot, x: Number) -> tuple[Number, Number]:
         """(value, error) of H from a knot to x."""
         ctx = self._ctx
         sigma = ctx.asinh((x - knot.map.origin) / knot.map.scale)
@@ -998,16 +544,16 @@ class Curve:
             return ctx.zero, abs(x - knot.x) * self._w(x)
         return self._pieces(knot.map, knot.sigma, sigma, max(march.floor, knot.total))
 
-    def _pieces(self, m: _Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
+    def _pieces(self, m: Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
         """An integral over part of a panel, halved until it is within the tolerance."""
         todo, value, error = [(a, b)], self._ctx.zero, self._ctx.zero
         while todo:
             low, high = todo.pop()
             try:
                 part, part_error = self._engine.integral(m, low, high, max(floor, abs(value)))
-            except _OutOfBudget:
+            except OutOfBudget:
                 raise
-            except _TooHard:
+            except TooHard:
                 middle = (low + high) / 2
                 if not low < middle < high or len(todo) > 200:
                     raise
@@ -1032,7 +578,10 @@ class Curve:
         while march.last.total < target:
             if march.stalled > 40 or march.last.sigma > _MAX_SIGMA:
                 # the largest x that is proved; never taken for extinction
-                return march.last.x if march.last.total + march.last.error <= target else ctx.zero, ctx.inf
+                return (
+                    march.last.x if march.last.total + march.last.error <= target else ctx.zero,
+                    ctx.inf,
+                )
             if self.finite_time and target >= low_time and march.last.total >= low_time:
                 return march.last.x, ctx.inf
             march.advance()
@@ -1042,7 +591,7 @@ class Curve:
         return self._invert(march, march.knots[k - 1], march.knots[k], target, slack)
 
     def _invert(
-        self, march: _March, a: _Knot, b: _Knot, target: Number, slack: Number
+        self, march: March, a: Knot, b: Knot, target: Number, slack: Number
     ) -> tuple[Number, Number]:
         """Newton in sigma between two knots, then the margins and their proof."""
         ctx, engine = self._ctx, self._engine
@@ -1160,7 +709,9 @@ class Curve:
                 value = ctx.log(self._constant(self.loss0)) - ctx.log(s)
             finally:
                 ctx.prec = bits
-            if previous is not None and abs(value - previous) <= abs(value) * ctx.ldexp(1, 20 - bits):
+            if previous is not None and abs(value - previous) <= abs(value) * ctx.ldexp(
+                1, 20 - bits
+            ):
                 break
             if extra > MAX_PRECISION:
                 raise EvaluationError("log(L0/V) cancels")
@@ -1184,9 +735,9 @@ class Curve:
         if not ctx.isfinite(high):
             return self._round > 0 and self._within_extinction
         width = high - low
-        return bool(width <= ctx.mpf(10) ** -16 or width <= high * ctx.mpf(10) ** -self.digits) and bool(
-            width <= high * ctx.mpf(10) ** -12
-        )
+        return bool(
+            width <= ctx.mpf(10) ** -16 or width <= high * ctx.mpf(10) ** -self.digits
+        ) and bool(width <= high * ctx.mpf(10) ** -12)
 
     def _x(self, kt: Any) -> tuple[Number, Number]:
         if not self._constant(kt):

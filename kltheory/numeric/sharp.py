@@ -21,7 +21,8 @@ from itertools import pairwise
 from typing import Any
 
 from kltheory.errors import InputError
-from kltheory.numeric.curve import Curve, _Integrand, exact_number
+from kltheory.numeric.curve import Curve, exact_number
+from kltheory.numeric.march import Integrand
 from kltheory.numeric.guarantees import Bound, Constants, constants, positive
 from kltheory.numeric.rounding import down, sqrt_down, up
 from kltheory.symbolic.desingularizer import Desingularizer
@@ -40,7 +41,7 @@ class _AffineCurve(Curve):
         speed = A + B * self.P
         w = symbol * self.P.diff(symbol) ** 2 / (self.S.diff(symbol) * speed)
         self._program = compile_expr(w, symbol)
-        self._integrand = _Integrand(self, self._program)
+        self._integrand = Integrand(self, self._program)
         self._reset()
 
 
