@@ -514,7 +514,7 @@ class _Checker:
     def _simplest(
         self, fine: Callable[[Any], bool], edge: Any, beyond: Any
     ) -> tuple[sp.Expr, bool]:
-        """A simple fraction between e^{-edge} and e^{-beyond} at which `fine` ends, if there is one.
+        """A simple fraction between e^{-edge} and e^{-beyond} at which `fine` ends, if any.
 
         For a ψ that is too slow to evaluate for a bisection to all digits.
         """
