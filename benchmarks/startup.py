@@ -30,19 +30,27 @@ PAIRS = (
 """What runs, its arguments, what it is compared with, and how many times that it may take."""
 
 
-def seconds(arguments: Sequence[str]) -> float:
-    """Wall time of one run of this Python."""
-    started = time.perf_counter()
+def run(arguments: Sequence[str]) -> tuple[float, float]:
+    """Wall time and processor time of one run of this Python."""
+    before, started = os.times(), time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    wall, after = time.perf_counter() - started, os.times()
+    used = after.children_user + after.children_system
+    return wall, used - before.children_user - before.children_system
 
 
 def compare(
     ours: Sequence[str], theirs: Sequence[str], runs: int
-) -> tuple[list[float], list[float]]:
-    """Times of both, in turns; the first pair warms the file cache and is not counted."""
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(runs + 1)][1:]
-    return [a for a, _ in pairs], [b for _, b in pairs]
+) -> dict[str, tuple[float, float]]:
+    """Median times of both, in turns; the first pair warms the file cache and is not counted."""
+    pairs = [(run(ours), run(theirs)) for _ in range(runs + 1)][1:]
+    return {
+        kind: (
+            statistics.median(a[i] for a, _ in pairs),
+            statistics.median(b[i] for _, b in pairs),
+        )
+        for i, kind in enumerate(("wall time", "processor time"))
+    }
 
 
 def main() -> int:
