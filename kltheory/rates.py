@@ -61,6 +61,8 @@ class RateLaw(symbolic.RateLaw):
         """
         if theory not in THEORIES:
             raise InputError(f"theory = {theory!r} is given; choose {', '.join(THEORIES)}")
+        if theory == "sharp":
+            raise InputError("the sharp bound needs the deviation Λ: see kl.sharp_bound")
         if parameters:
             return rate(self.desingularizer.with_values(**parameters), limit=limit or LIMIT).bound(
                 loss0=loss0, kappa=kappa, sigma_f=sigma_f, sigma_j=sigma_j, noise=noise, mu=mu,
@@ -138,7 +140,7 @@ class Bound(guarantees.Bound):
 
     def __repr__(self) -> str:
         psi, c = self.law.desingularizer, self.constants
-        return f"<Bound {psi}, κ = {float(c.kappa):.6g}, L0 = {float(c.loss0):.6g}, {self.theory}>"
+        return f"<Bound {psi}, κ = {self.kappa:.6g}, L0 = {float(c.loss0):.6g}, {self.theory}>"
 
     def __str__(self) -> str:
         return report.bound_text(self.law, self)

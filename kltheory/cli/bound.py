@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kltheory.cli.limits import within
 from kltheory.cli.options import (
     EXACT,
     EXACT_LIST,
@@ -126,17 +127,19 @@ def _answer(*, derivation: bool, digits: int, limit: float, **options: Any) -> A
     from kltheory.rates import rate
 
     started = time.monotonic()  # loading SymPy is not work
-    d = _desingularizer(source, options)
-    if numbers:
-        _check_numbers(d, options)
-    sampled = source == "psi_table"
-    share = 0.6 if numbers or derivation else 1.0  # the rest of the time is for these
-    law: Any = _sampled_law(d) if sampled else rate(d, limit=share * limit)
-    steps = _steps(law, sampled) if derivation else None
-    if not numbers:
-        return Answer(law, derivation=steps, hints=(_how_to_get_numbers(d),))
-    work = _Numbers(law, options, digits, limit, started + limit + 1 - time.monotonic())
-    return work.answer(steps)
+    with within(limit + 1.5):
+        d = _desingularizer(source, options)
+        if numbers:
+            _check_numbers(d, options)
+        sampled = source == "psi_table"
+        share = 0.6 if numbers or derivation else 1.0  # the rest of the time is for these
+        share = min(share * limit, started + share * limit + 1 - time.monotonic())
+        law: Any = _sampled_law(d) if sampled else rate(d, limit=max(share, 0.1 * limit))
+        steps = _steps(law, sampled) if derivation else None
+        if not numbers:
+            return Answer(law, derivation=steps, hints=(_how_to_get_numbers(d),))
+        work = _Numbers(law, options, digits, limit, started + limit + 1 - time.monotonic())
+        return work.answer(steps)
 
 
 def _sampled_law(d: Desingularizer) -> Any:

@@ -137,7 +137,10 @@ class Bound:
     @property
     def kappa(self) -> float:
         """κ = σ_F² σ_J² / 4, the speed of the law."""
-        return float(self.constants.kappa)
+        try:
+            return float(self.constants.kappa)
+        except OverflowError:
+            return math.inf
 
     def loss(self, t: Any) -> Any:
         """(10): L(y(t)) <= Ψ⁻¹(κt + Ψ(L0)); tight for the law V' = -κ/ψ'(V)²."""

@@ -35,7 +35,7 @@ _TWIN = {
 
 def tame_power(y: sp.Expr, n: sp.Expr) -> sp.Expr:
     """y^n; unevaluated for a large n, because SymPy would write out the digits of c^n."""
-    return sp.Pow(y, n, evaluate=not (n.is_Rational and abs(n) > 64))
+    return sp.Pow(y, n, evaluate=not (n.is_Rational and max(abs(n.p), n.q) > 64))
 
 
 def peel(f: sp.Expr, v: sp.Symbol, u: sp.Expr) -> list[sp.Expr]:

@@ -90,7 +90,8 @@ def decode(data: list[Any]) -> Any:
         return sp.Symbol(rest[0], **assumption)
     if kind == "Pow":
         base, exponent = decode(rest[0]), decode(rest[1])
-        big = exponent.is_Rational and abs(exponent) > 64  # c^n u^n would write out c^n
+        # (c u)^n is c^n u^n to SymPy, with all digits of c^n
+        big = exponent.is_Rational and max(abs(exponent.p), exponent.q) > 64
         return sp.Pow(base, exponent, evaluate=not big)
     if kind == "Piecewise":
         return sp.Piecewise(*[(decode(e), decode(c)) for e, c in rest])
