@@ -86,7 +86,8 @@ def oracle(psi: Any, loss0: Any, q: Any) -> tuple[mpmath.mpf, mpmath.mpf]:
             return mpmath.re(w(top * mpmath.exp(-x)))
 
     panels = max(2, int(q / 4))
-    knots = [q * k / panels for k in range(panels + 1)]
+    kink = min(q, max(q * 0, mpmath.log(top)))  # s = 1
+    knots = sorted({q * k / panels for k in range(panels + 1)} | {kink})
     return mpmath.quad(density, knots), density(q)
 
 

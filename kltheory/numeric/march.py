@@ -233,8 +233,8 @@ class Quadrature:
             whole, *_ = self._sum(m, a, b, level, n)
             left, *left_ends = self._sum(m, a, middle, level, n)
             right, *right_ends = self._sum(m, middle, b, level, n)
-        except EvaluationError as error:
-            raise TooHard(str(error)) from None
+        except EvaluationError as trouble:
+            raise TooHard(str(trouble)) from None
         value = left + right
         error = abs(value - whole)
         scale = max(abs(value), floor)
@@ -483,7 +483,8 @@ class March:
     def _across(self, m: Map, a: Number, b: Number, floor: Number) -> tuple[Number, Number]:
         """(value, error) over the tiny gap [a, b] in which the integrand changes its piece."""
         if self.engine.certified:
-            return self.engine.integral(m, a, b, floor)
+            value, error = self.engine.integral(m, a, b, floor)
+            return value, error
         value = max(self.engine.density(m, a), self.engine.density(m, b)) * (b - a)
         return value, value
 

@@ -474,10 +474,10 @@ class Compiler:
         if name in ("atan", "acot"):
             if not (argument.is_positive if sign > 0 else argument.is_negative):
                 return None  # atan(x) + atan(1/x) jumps at 0
-            tail = self.taylor(Analytic("atan"), self.power(x, rational(-1)))
+            inverse = self.taylor(Analytic("atan"), self.power(x, rational(-1)))
             if name == "acot":
-                return tail
-            minus_tail = self.mul(self.constant(rational(-1)), tail)
+                return inverse
+            minus_tail = self.mul(self.constant(rational(-1)), inverse)
             return self.add([self.constant(rational(sign) * from_sympy(sp.pi / 2)), minus_tail])
         size = x if sign > 0 else self.mul(self.constant(rational(-1)), x)
         if name == "erf":
