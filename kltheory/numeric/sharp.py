@@ -22,8 +22,8 @@ from typing import Any
 
 from kltheory.errors import InputError
 from kltheory.numeric.curve import Curve, exact_number
-from kltheory.numeric.march import Integrand
 from kltheory.numeric.guarantees import Bound, Constants, constants, positive
+from kltheory.numeric.march import Integrand
 from kltheory.numeric.rounding import down, sqrt_down, up
 from kltheory.symbolic.desingularizer import Desingularizer
 from kltheory.symbolic.evaluate import compile_expr
