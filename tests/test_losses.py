@@ -291,6 +291,9 @@ def test_a_modulus_that_is_not_supercoercive_has_a_finite_radius():
         (from_radial, "x + 1", "must be 0"),
         (from_radial, "1/x", "must be 0"),
         (from_growth, "-x", "increase"),
+        (from_growth, "sin(x)", "does not increase"),
+        (from_radial, "x**2 - x**3", "decreases at"),
+        (from_uniform_convexity, "x**2/(1+x**2)", "not increasing and convex"),
         (from_radial, "Max(x, x**2)", "in pieces"),
     ],
 )

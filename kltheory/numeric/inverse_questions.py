@@ -40,6 +40,9 @@ class Answer:
     short_by: float = 0.0
     """If impossible: by how much the target is below the floor."""
 
+    def __str__(self) -> str:
+        return f"{self.question}: {self.reason if self.value is None else self.value}"
+
     @property
     def possible(self) -> bool:
         """Whether there is an answer."""

@@ -38,6 +38,9 @@ class KLTest:
     tolerance: float
     """How far below 1 a value may be by rounding."""
 
+    def __str__(self) -> str:
+        return self.verdict
+
     @property
     def verdict(self) -> str:
         """The answer as a sentence."""

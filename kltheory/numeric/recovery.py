@@ -64,6 +64,13 @@ class Guarantee:
     evidence: Evidence
     """What the weakest constant rests on."""
 
+    def __str__(self) -> str:
+        rests = ", ".join(f"{a.id} {a.status}" for a in self.assumptions)
+        return (
+            f"{self.theorem}, {self.theory}: {self.statement}; bound {self.value}"
+            f" (constants: {self.evidence}; {rests})"
+        )
+
     @property
     def holds(self) -> bool:
         """Whether no assumption is violated."""
