@@ -17,6 +17,7 @@ from kltheory import cli
 from kltheory import loss_functions as lf
 from kltheory.errors import InputError, KLTheoryError, NotDesingularizing
 from kltheory.numeric.kl_test import ball_points, kl_test
+from kltheory.numeric.poisson import poisson_v_max
 from kltheory.symbolic.desingularizer import Desingularizer
 from kltheory.symbolic.evaluate import compile_expr
 from kltheory.symbolic.integral import IntegralProgram, integral_from_zero
@@ -469,3 +470,29 @@ def test_bounds_come_from_an_integral_without_a_closed_form():
     assert bound.curve.psi0 == pytest.approx(psi0, rel=1e-8)
     assert time == pytest.approx(0.5, rel=1e-8)
     assert bound.observation(bound.stopping_time("0.3")) == pytest.approx(0.3, rel=1e-9)
+
+
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+def test_v_max_is_where_the_poisson_loss_is_r0(y, r0):
+    """One observation: L(v_max) = r0, from above and tightly."""
+    v = poisson_v_max([y], r0)
+    assert v - y + y * np.log(y / v) == pytest.approx(r0, rel=1e-5, abs=1e-12 * y)
+    assert v >= y
+    below = v * (1 - 1e-7)
+    assert below - y + y * np.log(y / below) <= r0 * (1 + 1e-12) + 1e-13 * y
+    assert poisson_v_max([y, 0.0], r0) >= r0
+
+
+def test_the_poisson_psi_holds_on_its_sublevel_set():
+    """With v_max from r0, no point of [L < r0] violates the inequality."""
+    y, r0 = np.array([0.5, 2.0, 7.0]), 1.5
+
+    def value(v):
+        return float(np.sum(v - y + y * np.log(y / v)))
+
+    rng = np.random.default_rng(2)
+    points = y * np.exp(rng.normal(0, 0.6, (400, 3)))
+    points = np.array([v for v in points if value(v) < r0])
+    assert len(points) > 50
+    psi = loss("poisson", v_max=repr(poisson_v_max(y, r0)))
+    assert kl_test(value, lambda v: 1 - y / v, psi, points).consistent

@@ -20,13 +20,13 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from kltheory.errors import InputError
+from kltheory.errors import InputError, LimitReached
 from kltheory.numeric.curve import Curve, exact_number
 from kltheory.numeric.guarantees import Bound, Constants, constants, positive
 from kltheory.numeric.march import Integrand
 from kltheory.numeric.rounding import down, sqrt_down, up
 from kltheory.symbolic.desingularizer import Desingularizer
-from kltheory.symbolic.evaluate import compile_expr
+from kltheory.symbolic.evaluate import EvaluationError, compile_expr
 
 __all__ = ["DescentBound", "SharpBound", "affine_constants", "descent_bound", "sharp_bound"]
 
@@ -40,7 +40,10 @@ class _AffineCurve(Curve):
         super().__init__(S, P, symbol, **options)
         speed = A + B * self.P
         w = symbol * self.P.diff(symbol) ** 2 / (self.S.diff(symbol) * speed)
-        self._program = compile_expr(w, symbol)
+        try:
+            self._program = compile_expr(w, symbol)
+        except EvaluationError:
+            raise LimitReached("the sharp bound needs a closed form of ψ; none was found") from None
         self._integrand = Integrand(self, self._program)
         self._reset()
 
