@@ -44,10 +44,17 @@ class Activation:
     """sup|φ'| of a user's φ, and where it comes from; None for a built-in one."""
     curvature_bound: tuple[float, str] | None = None
     """Lip(φ') of a user's φ, and where it comes from; None for a built-in one."""
+    enclosed: ActivationConstants | None = None
+    """The constants of a user's φ, where they are proved."""
+
+    @property
+    def proved(self) -> bool:
+        """Whether the constants of this φ have proved enclosures."""
+        return self.built_in or self.enclosed is not None
 
     @property
     def built_in(self) -> bool:
-        """Whether the constants of this φ have proved enclosures."""
+        """Whether this is one of `ACTIVATIONS`."""
         return self.slope_bound is None
 
     @property

@@ -3,8 +3,8 @@
 B1 = sup|φ'|, B2 = Lip(φ'), and with X ~ N(0, 1): C_φ = E[φ(X)²]^½, C_φ' = E[φ'(X)²]^½,
 E|φ(X)| and E[φ(X)⁴].  A built-in activation has a closed form, the root of an equation found
 by bisection, or a Gauss-Legendre quadrature whose error is bounded by the size of φ in a
-strip around the real axis; all of it in 40-digit decimal arithmetic.  For a user's φ nothing
-of the kind is known, and the evidence says so.
+strip around the real axis; all of it in 40-digit decimal arithmetic.  A user's φ given as text
+brings enclosures along, where they were found; else nothing is proved, and the evidence says so.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import decimal
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ from kltheory.errors import InputError
 if TYPE_CHECKING:
     from kltheory.activation import Activation
 
-__all__ = ["ActivationConstants", "Enclosure", "constants_of"]
+__all__ = ["ActivationConstants", "Enclosure", "constants_of", "enclosed_constants"]
 
 DIGITS = 40
 """Working precision, in decimal digits."""
@@ -360,6 +361,33 @@ def _enclose_root(square: Decimal, error: Decimal, evidence: str) -> Enclosure:
     return _enclose(square.sqrt(), error / square.sqrt() + _ROUNDING, evidence)
 
 
+def enclosed_constants(
+    ends: Mapping[str, tuple[Fraction, Fraction]], suprema: str, moments: str
+) -> ActivationConstants:
+    """Return constants from rational ends of sup|φ'|, Lip(φ'), E[φ²], E[φ'²], E|φ| and E[φ⁴].
+
+    Args:
+        ends: the ends of B1, B2, square, slope, absolute and fourth.
+        suprema: where the first two come from.
+        moments: where the others come from.
+    """
+    with decimal.localcontext(_working()):
+
+        def middle(name: str) -> tuple[Decimal, Decimal]:
+            low, high = (Decimal(end.numerator) / end.denominator for end in ends[name])
+            rounding = _ROUNDING * max(abs(low), abs(high))
+            return (low + high) / 2, (high - low) / 2 + rounding
+
+        return ActivationConstants(
+            B1=_enclose(*middle("B1"), suprema),
+            B2=_enclose(*middle("B2"), suprema),
+            C_phi=_enclose_root(*middle("square"), moments),
+            C_phi_prime=_enclose_root(*middle("slope"), moments),
+            mean_abs=_enclose(*middle("absolute"), moments),
+            fourth_moment=_enclose(*middle("fourth"), moments),
+        )
+
+
 def _proved(name: str) -> ActivationConstants:
     """Return the constants of a built-in activation, all enclosed."""
     with decimal.localcontext(_working()):
@@ -417,4 +445,6 @@ def _estimated(activation: Activation) -> ActivationConstants:
 @functools.lru_cache(maxsize=64)
 def constants_of(activation: Activation) -> ActivationConstants:
     """Return the constants of an activation, computed on first use."""
+    if activation.enclosed is not None:
+        return activation.enclosed
     return _proved(activation.name) if activation.built_in else _estimated(activation)

@@ -254,16 +254,18 @@ def test_critical_points_of_gelu_and_silu():
 # -- a user's φ ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "tanh", "softplus", "gelu", "silu", "erf", "arctan"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_text_gives_the_same_constants_as_the_name(name):
-    """φ as text has the constants of the built-in φ, and says that they are not proved."""
+    """φ as text has the constants of the built-in φ to 12 digits, as upper and lower bounds."""
     text, built = from_text(get(name).formula), get(name)
+    assert text.proved
     for label in NAMES:
         ours, theirs = getattr(text.constants, label), getattr(built.constants, label)
-        assert ours.value == pytest.approx(theirs.value, rel=1e-7), label
-        assert "no proof" in ours.evidence
-    assert text.B1 >= built.constants.B1.lower
-    assert text.B2 >= built.constants.B2.lower
+        assert ours.low <= theirs.high, label
+        assert theirs.low <= ours.high, label
+        assert ours.upper == pytest.approx(theirs.value, rel=1e-13), label
+        assert ours.lower == pytest.approx(theirs.value, rel=1e-13), label
+        assert "ball arithmetic" in ours.evidence
     z = np.linspace(-5, 5, 101)
     assert np.allclose(text.d2phi(z), built.d2phi(z), atol=1e-12)
 

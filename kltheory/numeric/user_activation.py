@@ -1,16 +1,26 @@
-"""A user's activation: a text in x, or a Python callable with its derivative, checked for A-5."""
+"""A user's activation: a text in x, or a Python callable with its derivative, checked for A-5.
+
+For a text the constants are proved in ball arithmetic, if python-flint is installed and a proof is
+found within seconds; else, and for a callable, they are sampled and say so.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kltheory.activation import ACTIVATIONS, Activation, get
+from kltheory.activation_constants import enclosed_constants
 from kltheory.errors import InputError
+
+if TYPE_CHECKING:
+    from kltheory.symbolic.half_lines import HalfLines
+    from kltheory.symbolic.line_bounds import LineBounds
 
 __all__ = ["from_callable", "from_text", "resolve"]
 
@@ -74,7 +84,7 @@ def resolve(activation: Any) -> Activation:
 
 @functools.lru_cache(maxsize=64)
 def from_text(text: str) -> Activation:
-    """Return the activation that a text in x writes; φ' and φ'' are derived.
+    """Return the activation that a text in x writes; φ' and φ'' are derived, constants enclosed.
 
     Raises:
         ParseError: the text is not an expression.
@@ -96,7 +106,55 @@ def from_text(text: str) -> Activation:
     if pieces[0] is None or pieces[1] is None:
         raise InputError(f"activation {text!r}: it has a function that is not available for φ.")
     d2phi = None if pieces[2] is None else _on_line(pieces[2])
-    return from_callable(_on_line(pieces[0]), _on_line(pieces[1]), d2phi=d2phi, name=text)
+    made = from_callable(_on_line(pieces[0]), _on_line(pieces[1]), d2phi=d2phi, name=text)
+    found = _proofs(halves)
+    if isinstance(found, str):
+        unproved = f" (not proved: {found})"
+        return replace(
+            made,
+            slope_bound=_told(made.slope_bound, unproved),
+            curvature_bound=_told(made.curvature_bound, unproved),
+        )
+    suprema = "branch and bound in ball arithmetic, rounded outwards"
+    ends = {
+        "B1": found.slope,
+        "B2": found.curvature,
+        "square": found.square,
+        "slope": found.slope_square,
+        "absolute": found.absolute,
+        "fourth": found.fourth,
+    }
+    enclosed = enclosed_constants(
+        {name: (interval.low, interval.high) for name, interval in ends.items()},
+        suprema,
+        "quadrature enclosed in ball arithmetic, with a bound on the tail",
+    )
+    return replace(
+        made,
+        slope_bound=(enclosed.B1.upper, suprema),
+        curvature_bound=(enclosed.B2.upper, suprema),
+        enclosed=enclosed,
+    )
+
+
+def _told(bound: tuple[float, str] | None, more: str) -> tuple[float, str] | None:
+    return None if bound is None else (bound[0], bound[1] + more)
+
+
+def _proofs(halves: HalfLines) -> LineBounds | str:
+    """Return what is proved of φ, or why nothing is."""
+    from kltheory.numeric.march import BALL_LOCK
+    from kltheory.symbolic.fields import have_balls
+    from kltheory.symbolic.line_bounds import bounds_on_line
+    from kltheory.symbolic.tails import Undecided
+
+    if not have_balls():
+        return "python-flint is not installed"
+    with BALL_LOCK:
+        try:
+            return bounds_on_line(halves)
+        except Undecided as reason:
+            return str(reason)
 
 
 def _special(name: str, x: Array) -> Array:

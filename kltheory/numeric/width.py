@@ -196,7 +196,7 @@ def width(
         rows += without_width(problem)
     printed = theory in ("all", "printed")
     warnings = [text for text in problem.assumed if printed or text.startswith("noise_inf")]
-    if not problem.activation.built_in:
+    if not problem.activation.proved:
         warnings.append(
             f"the constants of the activation {problem.activation.name} are sampled or given, "
             "not proved: the widths are as good as they are"

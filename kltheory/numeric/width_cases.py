@@ -239,7 +239,7 @@ def activation_constants(activation: Activation, fourth: bool) -> dict[str, Cons
     }
     if fourth:
         named["fourth_moment"] = (c.fourth_moment.value, "E[φ(X)⁴]: " + c.fourth_moment.evidence)
-    proved = Evidence.PROVED if activation.built_in else Evidence.SAMPLED
+    proved = Evidence.PROVED if activation.proved else Evidence.SAMPLED
     return {name: Constant(value, proved, meaning) for name, (value, meaning) in named.items()}
 
 
