@@ -164,7 +164,10 @@ def _one_logarithm(f: sp.Expr, v: sp.Symbol) -> tuple[sp.Expr, sp.Expr, sp.Expr]
     powers = [c / a / step for c, _ in parts]
     step *= (unit := sp.igcd(0, *powers))
     ratio = sp.Mul(*[g ** (n / unit) for (_, g), n in zip(parts, powers, strict=True)])
-    return a * step, sp.factor(sp.simplify(ratio)), rest
+    step *= a
+    if step.is_negative:
+        step, ratio = -step, 1 / ratio
+    return step, sp.factor(sp.simplify(ratio)), rest
 
 
 def _log_units(f: sp.Expr, v: sp.Symbol) -> list[sp.Expr]:
