@@ -82,6 +82,33 @@ def test_the_papers_route_costs_four_times_b1():
     assert 3 < found["B.1 (R' < R)"].k / found["B.1"].k <= 4
 
 
+def test_a_smaller_rank_lowers_s4q_and_m_only():
+    """rank = min(n, m) changes nothing; M by hand: k > 8 (‖x†‖ + 2√r + √(nℓ/2))² for sigmoid."""
+    base = {"n": 60, "m": 10, "train": "hidden"}
+    full, same, low = (ask(**base, rank=r) for r in (None, 10, 2))
+    assert [row.k for row in full.rows] == [row.k for row in same.rows]
+    for before, after in zip(full.rows, low.rows, strict=True):
+        if before.theorem.startswith(("S4Q", "M")):
+            assert after.k < before.k
+            assert after.constants["rank"].value == 2
+        else:
+            assert after.k == before.k
+    x_norm, ell = math.sqrt(10) / 0.5, math.log(20)
+    bracket = x_norm + 2 * math.sqrt(2) + math.sqrt(60 * ell / 2)
+    assert next(r for r in low.rows if r.theorem == "M").k == math.floor(8 * bracket**2) + 1
+    for wrong in (0, 11, 2.5):
+        with pytest.raises(InputError, match=r"rank: got .* from 1 to 10"):
+            ask(**base, rank=wrong)
+
+
+def test_networks_of_that_rank_keep_the_promise():
+    """The Monte Carlo check draws an operator of the rank that was given."""
+    found = ask(n=3, m=3, train="hidden", theory="sharp", failure=0.2, rank=1)
+    checks = check_widths(found, draws=20, seed=5, max_work=1e9)
+    assert {"S4Q", "M"} <= {check.theorem for check in checks}
+    assert all(check.holds for check in checks)
+
+
 def test_printed_forms_by_hand():
     """k = ⌈C' n (ρ/σ_F)^q⌉ for the square loss, with ρ = C L_F √(n log d) + ‖y‖."""
     for train, power in (("hidden", 2), ("both", 4)):
@@ -471,7 +498,8 @@ def test_defaults_are_said_aloud():
     assert "C_prime = 1 was assumed" in text
     assert "d was not given" in text
     assert ask(train="both", d=10, C=1, C_prime=1).warnings == ()
-    sampled = ask(train="both", activation="x/(1+x**2)", theory="sharp")
+    mine = from_callable(np.arctan, lambda z: 1 / (1 + z * z))
+    sampled = ask(train="both", activation=mine, theory="sharp")
     assert "not proved" in sampled.warnings[-1]
     assert sampled["4.1"].constants["B1"].evidence == "sampled"
 

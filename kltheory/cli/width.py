@@ -68,6 +68,9 @@ def _curve(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
 @click.option("--x-inf", type=EXACT, help="‖F(x̄)‖∞, for ‖y‖ ≤ √m(‖F(x̄)‖∞ + ‖ε‖∞).")
 @click.option("--noise-inf", type=EXACT, help="‖ε‖∞, with --x-inf.")
 @click.option("--x-norm", type=EXACT, help="Bound on ‖A⁺y‖ (default ‖y‖/σ_F), for theorem M.")
+@click.option(
+    "--rank", type=EXACT, help="Rank of a linear F (default min(n, m)), for theorems S4Q and M."
+)
 @click.option("--failure", type=EXACT, required=True, help="p: accepted probability of failure.")
 @click.option(
     "--entry-bound",

@@ -124,6 +124,7 @@ def width(
     x_inf: Number | None = None,
     noise_inf: Number | None = None,
     x_norm: Number | None = None,
+    rank: int | None = None,
     entry_bound: Number = 1,
     d: int | None = None,
     loss: str | WidthLoss = "mse",
@@ -150,6 +151,7 @@ def width(
         x_inf: ‖F(x̄)‖∞ and
         noise_inf: ‖ε‖∞, for ‖y‖ ≤ √m(‖F(x̄)‖∞ + ‖ε‖∞).
         x_norm: a bound on ‖A⁺y‖ for attainability (default ‖y‖/σ_F).
+        rank: a bound on the rank of a linear F, for S4Q and M (default min(n, m)).
         entry_bound: D ≥ 1, a bound on the entries of V(0).
         d: size of the input, for the printed theorems.
         loss: a name or a `WidthLoss`.
@@ -179,6 +181,7 @@ def width(
         x_inf=x_inf,
         noise_inf=noise_inf,
         x_norm=x_norm,
+        rank=rank,
         entry_bound=entry_bound,
         d=d,
         loss=loss,

@@ -59,11 +59,14 @@ class Setting:
     """p: the probability with which the theorem may fail."""
     constants: ActivationConstants
     """B1, B2, C_φ, C_φ', E[φ⁴]."""
+    known_rank: Decimal | None = None
+    """A bound on the rank of F = A, if one is known below min(n, m)."""
 
     @property
     def rank(self) -> Decimal:
         """An upper bound on the rank of F = A."""
-        return min(self.n, self.m)
+        smaller = min(self.n, self.m)
+        return smaller if self.known_rank is None else min(self.known_rank, smaller)
 
 
 def chernoff_exponent(eps: Decimal) -> Decimal:

@@ -118,7 +118,7 @@ class _Experiment:
 
     def __init__(self, problem: WidthProblem, theorem: Theorem, seed: int) -> None:
         self.problem, self.theorem, self.seed = problem, theorem, seed
-        rank = min(problem.n, problem.m)
+        rank = min(problem.n, problem.m) if problem.rank is None else problem.rank
         rng = np.random.default_rng([seed, 0])
         self.row_space = np.linalg.qr(rng.standard_normal((problem.n, rank)))[0].T
         self.singular = np.linspace(float(problem.norm_f), float(problem.sigma_f), rank)

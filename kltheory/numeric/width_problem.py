@@ -212,7 +212,7 @@ def number_of(
 
 def integer_of(name: str, value: Any, low: int = 1, high: int = MOST) -> int:
     """Return a whole number, or say what is allowed."""
-    allowed = f"a whole number from {low} to {high:.0e}"
+    allowed = f"a whole number from {low} to {high:g}"
     whole = isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool)
     if not whole or value != value or not low <= value <= high or value != int(value):
         shown = str(value) if len(str(value)) < 30 else f"{str(value)[:12]}..."
@@ -248,6 +248,8 @@ class WidthProblem:
     """‖ε‖∞."""
     x_norm: Decimal | None
     """A bound on ‖A⁺y‖, if one was given (else ‖y‖/σ_F)."""
+    rank: int | None
+    """A bound on the rank of a linear F, if one was given (else min(n, m))."""
     failure: Decimal
     """p."""
     entry_bound: Decimal
@@ -270,6 +272,7 @@ class WidthProblem:
             L_F=self.norm_f,
             failure=self.failure,
             constants=self.activation.constants,
+            known_rank=None if self.rank is None else Decimal(self.rank),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -285,6 +288,7 @@ class WidthProblem:
             "norm_f": float(self.norm_f),
             "y_norm": float(self.y_norm),
             **{name: None if v is None else float(v) for name, v in optional.items()},
+            "rank": self.rank,
             "noise_inf": float(self.noise_inf),
             "failure": float(self.failure),
             "entry_bound": float(self.entry_bound),
@@ -307,6 +311,7 @@ def problem_of(
     x_inf: Number | None = None,
     noise_inf: Number | None = None,
     x_norm: Number | None = None,
+    rank: int | None = None,
     entry_bound: Number = 1,
     d: int | None = None,
     loss: str | WidthLoss = "mse",
@@ -377,6 +382,7 @@ def problem_of(
         x_inf=sup,
         noise_inf=noise,
         x_norm=None if x_norm is None else number_of("x_norm", x_norm, 0.0),
+        rank=None if rank is None else integer_of("rank", rank, high=min(sizes)),
         failure=p,
         entry_bound=bound,
         loss=loss_of(loss, params or {}),
