@@ -221,6 +221,19 @@ def test_parametric_law_of_the_exponential_loss(certified: bool | None, kt: str)
             q = mpmath.log((mpmath.expm1(2) - 2) / (mpmath.expm1(angle) - angle))
         assert encloses(curve, kt, q)
     assert 2 <= curve.psi0 <= 2 * (1 + 1e-15)
+    assert curve.decrease(kt).certified == (certified is None)
+
+
+@engines
+@pytest.mark.parametrize("loss0", ["1e-30", "0.3", "40"])
+@pytest.mark.parametrize("kt", ["1e-300", "1e-3", "1", "1e30"])
+def test_parametric_law_of_log_cosh(certified: bool | None, loss0: str, kt: str) -> None:
+    """s = log cosh p, psi = p: V = log(1 + e^(-2 kappa t) (e^(2 L0) - 1)) / 2, as p' = -tanh p."""
+    curve = Curve(sp.log(sp.cosh(p)), p, p, loss0=loss0, certified=certified)
+    with mpmath.workdps(700):
+        top, time = real(Fraction(loss0)), real(Fraction(kt))
+        v = mpmath.log1p(mpmath.exp(-2 * time) * mpmath.expm1(2 * top)) / 2
+        assert encloses(curve, kt, mpmath.log(top / v))
 
 
 @engines

@@ -353,11 +353,29 @@ class Curve:
                 if self._plain:
                     found = -self._log(self.loss0)
                 else:
-                    found = self._solve(self._s_program, self.loss0)[0]
+                    found = self._start_root()
             finally:
                 self._ctx.prec = before
             self._starts[bits] = found
         return found
+
+    def _start_root(self) -> Number:
+        """The root y0 of S(exp(-y)) = L0, from the best one that is known."""
+        ctx = self._ctx
+        if not self._starts:
+            return self._solve(self._s_program, self.loss0)[0]
+        bits, known = max(self._starts.items())
+        log_loss = self._log(self.loss0)
+
+        def excess(y: Number) -> Number:
+            return ctx.log(self._s_program.at_exp(ctx, y)) - log_loss
+
+        width = (abs(known) + ctx.ldexp(1, -bits)) * ctx.ldexp(1, 8 - bits)
+        low, high = known - width, known + width
+        at_low, at_high = excess(low), excess(high)
+        if not at_low > 0 > at_high:
+            return self._solve(self._s_program, self.loss0)[0]
+        return self._bracketed(excess, low, high, at_low, at_high, ctx.prec)[0]
 
     def _start_ball(self, bits: int) -> Any:
         """A ball around y0."""
@@ -389,19 +407,16 @@ class Curve:
         """A ball around the root of S(exp(-y)) = L0, proved by the signs at its ends."""
         engine, ctx = self._engine, self._ctx
         middle = self._start(bits)
-        target = (
-            engine.field.rational(self.loss0)
-            if isinstance(self.loss0, Fraction)
-            else engine.field.constant(self.loss0)
-        )
+        target = self._start_loss_ball()
         acb = engine.flint.acb
         width = (abs(middle) + ctx.ldexp(1, -bits)) * ctx.ldexp(1, 4 - bits)
         for _ in range(12):
-            low, high = middle - width, middle + width
+            with ctx.workprec(bits + 60):
+                low, high = middle - width, middle + width
             ends = []
             for y in (low, high):
                 values = [
-                    self._s_program.ball(engine.field, acb(engine.arb(y)), order).real - target.real
+                    self._s_program.ball(engine.field, acb(engine.arb(y)), order).real - target
                     for order in (1, 2, 4)
                 ]
                 ends.append(values)
@@ -700,23 +715,40 @@ class Curve:
         if self._plain or not ctx.isfinite(x) or not x:
             return x
         bits = ctx.prec
-        previous = None
         extra = max(0, -ctx.mag(x)) + 20
-        while True:
+        while extra <= MAX_PRECISION:
             ctx.prec = bits + extra
             try:
-                s = self._s_program.at_exp(ctx, self._start(ctx.prec) + x)
-                value = ctx.log(self._constant(self.loss0)) - ctx.log(s)
+                low, high = self._log_ratio(x)
             finally:
                 ctx.prec = bits
-            if previous is not None and abs(value - previous) <= abs(value) * ctx.ldexp(
-                1, 20 - bits
-            ):
-                break
-            if extra > MAX_PRECISION:
-                raise EvaluationError("log(L0/V) cancels")
-            previous, extra = value, 2 * extra + 40
-        return value + side * abs(value) * ctx.ldexp(1, 21 - bits)
+            if high - low <= low * ctx.ldexp(1, 24 - bits):
+                return low if side < 0 else high
+            extra = 2 * extra + 40
+        raise EvaluationError("log(L0/V) cancels")
+
+    def _log_ratio(self, x: Number) -> tuple[Number, Number]:
+        """Bounds of log(L0 / S(p)) at x, absolutely accurate at the precision of the context."""
+        ctx = self._ctx
+        if self._engine.certified:
+            s, (_, bits) = self._engine.ball(self._s_program, x)
+            with self._engine.precision(bits):
+                top = self._start_loss_ball()
+                ratio = (top / s).log()
+                found: tuple[Number, Number] = self._engine.bounds(ratio)
+            return found
+        s = self._s_program.at_exp(ctx, self._start(ctx.prec) + x)
+        if not s > 0:  # exp(-y) is below every number
+            return ctx.ldexp(1, 4000), ctx.inf
+        value = self._log(self.loss0) - ctx.log(s)
+        error = (1 + abs(value)) * ctx.ldexp(1, 12 - ctx.prec)
+        return value - error, value + error
+
+    def _start_loss_ball(self) -> Any:
+        """A real ball around L0 at the precision of python-flint."""
+        field = self._engine.field
+        exact = isinstance(self.loss0, Fraction)
+        return (field.rational if exact else field.constant)(self.loss0).real
 
     def _time(self, kt: Any, name: str = "kappa t") -> Any:
         kt = exact_number(kt, name)
@@ -762,11 +794,10 @@ class Curve:
         kt = self._time(kt)
         with self._lock:
             low, high = self._x(kt)
-            return Enclosure(
-                self._call(lambda: self._q(low, -1)),
-                self._call(lambda: self._q(high, 1)),
-                self._engine.certified,
-            )
+            lower, upper = self._call(lambda: (self._q(low, -1), self._q(high, 1)))
+            # the extinction time rests on an estimate of what comes after the last panel
+            proved = self._engine.certified and lower < self._ctx.inf
+            return Enclosure(lower, upper, proved)
 
     def log_decrease(self, kt: Any) -> float:
         """Lower bound on q = log(L0 / V), rounded down; inf if the loss is certainly extinct."""

@@ -670,18 +670,27 @@ class BallField:
             half = _half_power(f.params[0], 1 + u, lambda v: v.sqrt())
             if half is not None:
                 return half
-        if u.contains(self.acb(0)) or size < 2.0**-10:
+        around_zero = u.contains(self.acb(0))
+        if n == 1 and not around_zero:
+            if f.name == "exp":
+                return u.expm1() / u
+            if f.name == "log1p" and u.real.lower() > -1:
+                return u.log1p() / u
+        if around_zero or size < 2.0**-10:
             series = self._series(f, n, u, size)
-            if series.is_finite():
+            if around_zero or series.rel_accuracy_bits() > self.bits - 20:
                 return series
-        if n == 1 and f.name == "exp":
-            return u.expm1() / u
-        if n == 1 and f.name == "log1p" and u.real.lower() > -1:
-            return u.log1p() / u
+            direct = self._difference(f, n, u, size)
+            better = direct.is_finite() and direct.real.rad() < series.real.rad()
+            return direct if better or not series.is_finite() else series
+        return self._difference(f, n, u, size)
+
+    def _difference(self, f: Analytic, n: int, u: Number, size: Number) -> Number:
+        """R_n(u) as it is written, with the bits that cancel."""
         before = self.bits
-        bits = (
-            0 if size > 0.5 else min(MAX_PRECISION, n * (1 - int(float(size.log().lower()) / 0.69)))
-        )
+        bits = 0
+        if size < 0.5:
+            bits = min(MAX_PRECISION, n * (1 - int(float(size.log().lower()) / 0.69)))
         flint.ctx.prec = before + bits + 10
         try:
             total = self.analytic(f, u)
