@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,10 +21,24 @@ if TYPE_CHECKING:
     from kltheory.activation_branches import Branches
     from kltheory.activation_constants import ActivationConstants
 
-__all__ = ["ACTIVATIONS", "Activation", "get"]
+__all__ = ["ACTIVATIONS", "Activation", "OneBranch", "get"]
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class OneBranch:
+    """What is proved of a φ with φ' ≠ 0 on ℝ: its image, and what keeps it from 0."""
+
+    infimum: tuple[Decimal, Decimal] | None
+    """Two ends around inf φ; None: -∞."""
+    supremum: tuple[Decimal, Decimal] | None
+    """Two ends around sup φ; None: ∞."""
+    never_zero: bool
+    """Whether φ ≠ 0 on ℝ, and no neuron can reach φ = 0 in the limit either."""
+    levels: tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]
+    """For x > 0 and x < 0: pairs (z, g) with |∫ 2φ/φ'| ≥ g from the zero of φ to ±z."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,8 @@ class Activation:
     """Lip(φ') of a user's φ, and where it comes from; None for a built-in one."""
     enclosed: ActivationConstants | None = None
     """The constants of a user's φ, where they are proved."""
+    monotone: OneBranch | str = "only a φ given as text is examined for its branches"
+    """What is proved of a user's φ that is monotone, or why nothing is."""
 
     @property
     def proved(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -439,4 +439,12 @@ def branches_of(activation: Activation) -> Branches:
     closed = _closed(activation) if activation.built_in else None
     if closed is not None:
         return closed
-    return _tabulated(activation, _sign_changes(activation.dphi), _sign_changes(activation.phi))
+    if isinstance(activation.monotone, str):
+        critical = _sign_changes(activation.dphi)
+        return _tabulated(activation, critical, _sign_changes(activation.phi))
+    found = _tabulated(activation, [], _sign_changes(activation.phi))
+    low, high = activation.monotone.infimum, activation.monotone.supremum
+    interval, image = _whole_line(
+        -np.inf if low is None else float(low[0]), np.inf if high is None else float(high[1])
+    )
+    return replace(found, interval=interval, image=image)

@@ -25,7 +25,7 @@ from kltheory.errors import InputError
 if TYPE_CHECKING:
     from kltheory.activation import Activation
 
-__all__ = ["ActivationConstants", "Enclosure", "constants_of", "enclosed_constants"]
+__all__ = ["ActivationConstants", "Enclosure", "constants_of", "decimal_ends", "enclosed_constants"]
 
 DIGITS = 40
 """Working precision, in decimal digits."""
@@ -359,6 +359,19 @@ def _enclose(value: Decimal, error: Decimal, evidence: str) -> Enclosure:
 def _enclose_root(square: Decimal, error: Decimal, evidence: str) -> Enclosure:
     """Enclose the square root: |√a - √b| = |a - b|/(√a + √b) ≤ |a - b|/√b."""
     return _enclose(square.sqrt(), error / square.sqrt() + _ROUNDING, evidence)
+
+
+def decimal_ends(low: Fraction, high: Fraction) -> tuple[Decimal, Decimal]:
+    """Return decimals around two rational ends, exact where they are 0.
+
+    >>> decimal_ends(Fraction(0), Fraction(0))
+    (Decimal('0'), Decimal('0'))
+    """
+    with decimal.localcontext(_working()) as context:
+        context.rounding = decimal.ROUND_FLOOR
+        below = Decimal(low.numerator) / low.denominator
+        context.rounding = decimal.ROUND_CEILING
+        return below, Decimal(high.numerator) / high.denominator
 
 
 def enclosed_constants(

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 flint = pytest.importorskip("flint")
 
+from kltheory.activation import get  # noqa: E402
 from kltheory.errors import InputError  # noqa: E402
 from kltheory.numeric import user_activation  # noqa: E402
 from kltheory.numeric.user_activation import from_callable, from_text  # noqa: E402
 from kltheory.numeric.width import width  # noqa: E402
+from kltheory.numeric.width_check import check_widths  # noqa: E402
 from kltheory.symbolic.half_lines import read_half_lines  # noqa: E402
 from kltheory.symbolic.line_bounds import bounds_on_line  # noqa: E402
 from kltheory.symbolic.tails import End, Undecided  # noqa: E402
@@ -186,5 +188,98 @@ def test_an_end_says_when_it_grows():
 
 
 def test_a_callable_is_never_proved():
-    """A Python function stays sampled."""
-    assert not from_callable(np.tanh, lambda z: 1 - np.tanh(z) ** 2).proved
+    """A Python function stays sampled, and rows M and C say why they are empty."""
+    phi = from_callable(np.tanh, lambda z: 1 - np.tanh(z) ** 2)
+    assert not phi.proved
+    for train, theorem in (("hidden", "M"), ("both", "C")):
+        row = row_of(phi, train, theorem)
+        assert row.k is None
+        assert "only a φ given as text" in row.reason
+
+
+# -- monotone φ ------------------------------------------------------------------------------------
+
+
+def row_of(activation, train, theorem):
+    rows = width(**ASK, activation=activation, train=train, theory="sharp").rows
+    return next(row for row in rows if row.theorem == theorem)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "softplus", "erf", "arctan"])
+def test_attainability_of_the_text_is_that_of_the_name(name):
+    """The image found for the text of φ gives the k of Theorem M of the built-in φ."""
+    text = get(name).formula + " + 0*x"
+    for theorem in ("M", "M (columns only)"):
+        assert row_of(text, "hidden", theorem).k == row_of(name, "hidden", theorem).k
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "softplus", "erf", "arctan"])
+def test_protection_of_the_text_is_not_better_than_that_of_the_name(name):
+    """Theorem C of the text needs at least the neurons of the built-in φ, and at most twice."""
+    ours, theirs = row_of(get(name).formula, "both", "C").k, row_of(name, "both", "C").k
+    assert theirs <= ours <= 2 * theirs
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high", "never_zero"),
+    [
+        ("2 + tanh(x)", 1, 3, True),
+        ("-1/(1 + exp(x))", -1, 0, True),
+        ("x/(1 + Abs(x))", -1, 1, False),
+        ("erfc(-x)", 0, 2, False),  # ∫ φ/φ' converges on the left: φ is a Gaussian tail
+        ("2*x + sin(x)", None, None, False),
+        ("log(1 + exp(-x))", 0, None, True),
+        ("-log(1 + exp(x))", None, 0, True),
+    ],
+)
+def test_images_by_hand(text, low, high, never_zero):
+    """inf φ, sup φ, and whether a neuron can be driven to φ = 0."""
+    branch = from_text(text).monotone
+    for ends, exact in ((branch.infimum, low), (branch.supremum, high)):
+        assert (ends is None) == (exact is None)
+        if ends is not None:
+            assert ends[0] <= exact <= ends[1]
+            assert ends[1] - ends[0] <= 1e-20
+    assert branch.never_zero is never_zero
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("sin(x)", "not monotone"),
+        ("x/(1 + exp(-x))", "not monotone"),
+        ("x**3/(1 + x**2)", "not seen to be without a zero"),  # φ'(0) = 0
+    ],
+)
+def test_other_branches_are_not_established(text, reason):
+    """Where φ' has a zero rows M and C are empty and say why."""
+    for train, theorem in (("hidden", "M"), ("both", "C")):
+        row = row_of(text, train, theorem)
+        assert row.k is None
+        assert reason in row.reason
+
+
+def test_attainability_needs_zero_in_the_closure_of_the_image():
+    """2 + tanh has the image ]1, 3[: Theorem M is not claimed."""
+    row = row_of("2 + tanh(x)", "hidden", "M")
+    assert row.k is None
+    assert "between inf φ and sup φ" in row.reason
+
+
+@pytest.mark.parametrize(("text", "exact"), [("tanh(x)", lambda z: np.sinh(z) ** 2)])
+def test_levels_are_below_the_integral(text, exact):
+    """The pairs (z, g) satisfy g ≤ G(z) = sinh² z, and g is of the right size."""
+    for levels in from_text(text).monotone.levels:
+        z, g = np.array(levels).T
+        assert np.all(g <= exact(z))
+        assert np.all(g[z > 1] >= 0.4 * exact(z[z > 1]))
+
+
+@pytest.mark.parametrize("text", ["x/(1 + Abs(x))", "atan(x) + x/3"])
+def test_drawn_networks_keep_the_promises_of_a_text(text):
+    """At the k of each theorem the event fails in no more than a share p of the draws."""
+    asked = {"n": 3, "m": 2, "sigma_f": 0.5, "norm_f": 1, "y_norm": 1, "failure": 0.2}
+    found = width(**asked, activation=text, train="hidden", theory="sharp")
+    checks = check_widths(found, draws=20, seed=6, max_work=1e9)
+    assert {"S4Q", "M"} <= {check.theorem for check in checks}
+    assert all(check.holds for check in checks)

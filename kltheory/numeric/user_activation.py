@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.activation import ACTIVATIONS, Activation, get
-from kltheory.activation_constants import enclosed_constants
+from kltheory.activation import ACTIVATIONS, Activation, OneBranch, get
+from kltheory.activation_constants import decimal_ends, enclosed_constants
 from kltheory.errors import InputError
 
 if TYPE_CHECKING:
     from kltheory.symbolic.half_lines import HalfLines
-    from kltheory.symbolic.line_bounds import LineBounds
+    from kltheory.symbolic.line_bounds import LineBounds, Monotone
 
 __all__ = ["from_callable", "from_text", "resolve"]
 
@@ -114,6 +114,7 @@ def from_text(text: str) -> Activation:
             made,
             slope_bound=_told(made.slope_bound, unproved),
             curvature_bound=_told(made.curvature_bound, unproved),
+            monotone=found,
         )
     suprema = "branch and bound in ball arithmetic, rounded outwards"
     ends = {
@@ -134,7 +135,21 @@ def from_text(text: str) -> Activation:
         slope_bound=(enclosed.B1.upper, suprema),
         curvature_bound=(enclosed.B2.upper, suprema),
         enclosed=enclosed,
+        monotone=found.branch if isinstance(found.branch, str) else _one_branch(found.branch),
     )
+
+
+def _one_branch(proved: Monotone) -> OneBranch:
+    """A φ of one sign never reaches 0 if |φ| is bounded below, or if ∫ φ/φ' diverges (`slow`)."""
+    low, high = (
+        None if end is None else decimal_ends(end.low, end.high)
+        for end in (proved.infimum, proved.supremum)
+    )
+    positive = low is not None and low[0] >= 0
+    negative = high is not None and high[1] <= 0
+    apart = (low is not None and low[0] > 0) or (high is not None and high[1] < 0)
+    never_zero = apart or ((positive or negative) and proved.slow)
+    return OneBranch(low, high, never_zero, proved.levels)
 
 
 def _told(bound: tuple[float, str] | None, more: str) -> tuple[float, str] | None:

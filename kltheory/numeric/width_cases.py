@@ -93,7 +93,7 @@ class Case:
             return "the bound on the Lipschitz constant of the Jacobian needs n ≥ 2"
         if "convex loss" in self.theorem.assumptions and not self.problem.loss.convex:
             return f"the loss {self.problem.loss.name} is not convex (or not known to be)"
-        return ""
+        return self.theorem.refusal
 
     def constants(self, k: Decimal) -> Constants:
         """Return the constants of the condition at this k, with their evidence."""
@@ -260,8 +260,8 @@ def _given(problem: WidthProblem) -> dict[str, Constant]:
 def theorems_for(problem: WidthProblem) -> tuple[Theorem, ...]:
     """Return the theorems for the layers that are trained and the activation of the problem."""
     found = tuple(theorem for theorem in THEOREMS if theorem.train == problem.train)
-    if problem.train == "hidden" and problem.activation.built_in:
-        found += attainability(problem.activation.name)
+    if problem.train == "hidden":
+        found += attainability(problem.activation)
     return found
 
 

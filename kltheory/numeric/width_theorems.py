@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from kltheory.activation import Activation, OneBranch
 from kltheory.numeric.width_bounds import Bounds, Setting
 
 __all__ = ["THEOREMS", "Theorem", "attainability"]
@@ -40,6 +41,8 @@ class Theorem:
     """What must hold besides the condition on k."""
     attains: bool = False
     """Whether the condition is on ‖y‖ alone (attainability), not on the initial error."""
+    refusal: str = ""
+    """Why it says nothing about this φ, or nothing."""
 
 
 _BASE = ("A-1", "A-2", "A-3", "A-4", "A-5", "A-6", "‖u‖ = 1", "A-9", "σ_F > 0", "F(0) = 0")
@@ -252,12 +255,25 @@ def _image(activation: str) -> tuple[Callable[[Bounds], Decimal], int] | None:
     return None
 
 
-def attainability(activation: str) -> tuple[Theorem, ...]:
-    """Return Theorem M for a built-in activation, for both kinds of V(0); () for others."""
-    found = _image(activation)
+def _users_image(branch: OneBranch | str) -> tuple[Callable[[Bounds], Decimal], int] | str:
+    """Return the supply of Theorem M for a user's φ that is monotone, or why there is none."""
+    if isinstance(branch, str):
+        return branch
+    low, high = branch.infimum, branch.supremum
+    if low is None or high is None:  # the support function of the image is infinite
+        return unbounded_image(Decimal(1)), 1
+    if not (low[1] <= 0 <= high[0]):
+        return "0 is not seen to lie between inf φ and sup φ"
+    return bounded_image((high[0] - low[1]) / 2, max(abs(low[0]), abs(high[1]))), 1
+
+
+def attainability(activation: Activation) -> tuple[Theorem, ...]:
+    """Return Theorem M for an activation, for both kinds of V(0); it may have a reason why not."""
+    found = _image(activation.name) if activation.built_in else _users_image(activation.monotone)
     if found is None:
         return ()
-    supply, events = found
+    refusal = found if isinstance(found, str) else ""
+    supply, events = (lambda b: Decimal(0), 1) if isinstance(found, str) else found
     return tuple(
         Theorem(
             name=name,
@@ -271,6 +287,7 @@ def attainability(activation: str) -> tuple[Theorem, ...]:
             scaling=scaling,
             assumptions=(*laws, *_LINEAR, "convex loss"),
             attains=True,
+            refusal=refusal,
         )
         for name, independent, laws, scaling in (
             ("M", True, _INDEPENDENT, "n + m + ‖A⁺y‖²; no dependence on the condition number"),

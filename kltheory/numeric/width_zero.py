@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from kltheory.activation import Activation
+from kltheory.activation import Activation, OneBranch
 from kltheory.constants import Constant, Constants, Evidence
 from kltheory.numeric.width_bounds import exactly
 from kltheory.numeric.width_problem import WidthProblem
@@ -33,6 +33,8 @@ def protected_share(activation: Activation, energy: float) -> float | None:
     from scipy.special import log_ndtr
 
     slack = 1e-9
+    if isinstance(activation.monotone, OneBranch):
+        return _users_share(activation, activation.monotone, energy)
     match activation.name if activation.built_in else None:
         case "sigmoid" | "softplus":  # φ > 0 and G has no lower bound
             return 0.0
@@ -49,6 +51,24 @@ def protected_share(activation: Activation, energy: float) -> float | None:
             return None
     share = math.log(2.0) + float(log_ndtr(-z))
     return share - slack * max(1.0, abs(share))
+
+
+def _users_share(activation: Activation, branch: OneBranch, energy: float) -> float:
+    """Add the tails of N(0, 1) beyond ±z with G(±z) ≥ energy; G' ≥ 2|φ|/B1 beyond the table."""
+    from scipy.special import log_ndtr
+
+    if branch.never_zero:
+        return 0.0
+    tails = []
+    for sign, levels in zip((1.0, -1.0), branch.levels, strict=True):
+        z = next((z for z, g in levels if g >= energy), None)
+        if z is None:
+            last, g = levels[-1]
+            slope = 1.9 * abs(float(activation.phi(np.array([sign * last]))[0])) / activation.B1
+            z = last + (energy - g) / slope if g > 0 else math.inf
+        tails.append(float(log_ndtr(-z * (1 + 1e-9))))
+    share = float(np.logaddexp(tails[0], tails[1]))
+    return share - 1e-9 * max(1.0, abs(share)) if share > -math.inf else share
 
 
 def _level(activation: Activation, energy: float, high: float) -> float:
@@ -69,8 +89,12 @@ def without_width(problem: WidthProblem) -> tuple[WidthRow, ...]:
     rows = [_zero_output(problem)]
     energy = problem.entry_bound**2 * problem.n
     share = protected_share(problem.activation, float(energy))
-    if share is not None:
+    if share is not None and share > -math.inf:
         rows.insert(0, _protected(problem, float(energy), share))
+    elif isinstance(problem.activation.monotone, str):
+        rows.insert(0, _unknown(problem, problem.activation.monotone))
+    else:
+        rows.insert(0, _unknown(problem, "no neuron is seen to be kept away from φ = 0"))
     return tuple(rows)
 
 
@@ -87,11 +111,15 @@ def _protected(problem: WidthProblem, energy: float, share: float) -> WidthRow:
     k: int | None = 1
     if share == 0.0:
         logarithm, probability = 0.0, 1.0
-        decay = -(energy - 2.0) / math.log(10.0)
-        constants["log10_h_low_square"] = Constant(
-            decay, Evidence.COMPUTED, "about log10 of h_low², if all z_i(0) = 0 and ‖V_i‖² = D²n"
-        )
-        price = f"the guaranteed rate σ_F² h_low² can be as small as 10^{decay:.3g}"
+        price = "the guaranteed rate σ_F² h_low² can be very small"
+        if problem.activation.built_in:  # G ~ 2z and φ ~ e^z on the left, for sigmoid and softplus
+            decay = -(energy - 2.0) / math.log(10.0)
+            constants["log10_h_low_square"] = Constant(
+                decay,
+                Evidence.COMPUTED,
+                "about log10 of h_low², if all z_i(0) = 0 and ‖V_i‖² = D²n",
+            )
+            price = f"the guaranteed rate σ_F² h_low² can be as small as 10^{decay:.3g}"
         reason = f"no width needed: converges for every k ≥ 1 and every start; price: {price}"
     else:
         k, logarithm = _first_success(share, problem.failure)
@@ -107,6 +135,22 @@ def _protected(problem: WidthProblem, energy: float, share: float) -> WidthRow:
         log10_k=logarithm,
         constants=Constants(constants),
         probability=probability,
+        statement="the flow converges to zero loss, at the rate σ_F² h_low²",
+        scaling="none in m, σ_F, ‖y‖",
+        reason=reason,
+        assumptions=_ASSUMED,
+    )
+
+
+def _unknown(problem: WidthProblem, reason: str) -> WidthRow:
+    """Theorem C where nothing is proved about φ."""
+    return WidthRow(
+        theorem="C",
+        theory="sharp",
+        k=None,
+        log10_k=None,
+        constants=Constants(),
+        probability=float(1 - problem.failure),
         statement="the flow converges to zero loss, at the rate σ_F² h_low²",
         scaling="none in m, σ_F, ‖y‖",
         reason=reason,

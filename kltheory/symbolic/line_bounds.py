@@ -26,7 +26,7 @@ from kltheory.symbolic.fields import BallField
 from kltheory.symbolic.half_lines import HalfLines
 from kltheory.symbolic.tails import End, Undecided
 
-__all__ = ["Interval", "LineBounds", "bounds_on_line"]
+__all__ = ["Interval", "LineBounds", "Monotone", "bounds_on_line"]
 
 Ball: TypeAlias = Any
 """An arb."""
@@ -57,6 +57,20 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Monotone:
+    """What is proved about a φ whose φ' has one sign on ℝ and no zero."""
+
+    infimum: Interval | None
+    """inf φ; None: -∞."""
+    supremum: Interval | None
+    """sup φ; None: ∞."""
+    slow: bool
+    """Whether φ'/φ is bounded where |φ| is least, at an end: then ∫ φ/φ' diverges there."""
+    levels: tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]
+    """For x > 0 and x < 0: pairs (z, g) with |∫ 2φ/φ'| ≥ g from the zero of φ to ±z."""
+
+
+@dataclass(frozen=True, slots=True)
 class LineBounds:
     """What is proved about φ, with X ~ N(0, 1)."""
 
@@ -72,6 +86,8 @@ class LineBounds:
     """E|φ(X)|."""
     fourth: Interval
     """E[φ(X)⁴]."""
+    branch: Monotone | str
+    """What is proved if φ is monotone, or why nothing is."""
 
 
 # -- trees on balls --------------------------------------------------------------------------------
@@ -180,6 +196,18 @@ class _Half:
 
     def end(self, a: float, near_zero: bool = False) -> End:
         return End(self.symbol, a, near_zero)
+
+    def slope_sign(self, a: float, b: float | None) -> int:
+        """Return the sign that φ' has on a cell, 0 where none is seen."""
+        found = self.range(1, a, b)
+        if found is not None and (found[0] > 0 or found[1] < 0):
+            return 1 if found[0] > 0 else -1
+        try:
+            if b is None and a >= 4:
+                return self.end(a).sign_of(self.exprs[1])
+        except (Undecided, EvaluationError):
+            pass
+        return 0
 
     def range(self, order: int, a: float, b: float | None) -> Ends | None:
         """Enclose φ^(order) on a cell; None where it is not known, or φ not analytic."""
@@ -388,6 +416,89 @@ def _moment(
     return _interval(total)
 
 
+# -- a monotone φ ----------------------------------------------------------------------------------
+
+
+def _slope_sign(halves: tuple[_Half, _Half], clock: _Clock) -> int:
+    """Return the one sign of φ' on ℝ.
+
+    Raises:
+        Undecided: φ' changes its sign, or is not seen to be without a zero.
+    """
+    stack: list[tuple[_Half, float, float | None]] = []
+    for half in halves:
+        stack += [(half, 0.0, 1.0), (half, 1.0, None)]
+    signs: set[int] = set()
+    while stack:
+        clock.check()
+        half, a, b = stack.pop()
+        sign = half.slope_sign(a, b)
+        if sign:
+            signs.add(sign)
+        else:
+            point = half.at(1, a if a > 0 else 0.5 * (b or 1.0))
+            if point.is_finite() and not point.contains(0):
+                signs.add(1 if point > 0 else -1)
+            stack += [(half, *cell) for cell in _split(a, b)]
+        near = f"x = {'' if half.side == 0 else '-'}{a:.3g}"
+        if len(signs) > 1:
+            raise Undecided(f"φ is not monotone: φ' changes its sign, seen near {near}")
+        if not sign and (a > LONGEST or (b is not None and b - a <= 1e-9 * max(a, 1e-9))):
+            raise Undecided(f"φ' is not seen to be without a zero near {near}")
+    return signs.pop()
+
+
+def _limit(half: _Half) -> Interval | int:
+    """Return an interval around the limit of φ at the end, or its sign if it is infinite."""
+    for start in (16.0, 2.0**10, 2.0**50):
+        try:
+            sign, (low, high) = half.end(start).limit(half.exprs[0])
+        except (Undecided, EvaluationError):
+            continue
+        if sign:
+            return sign
+        if high - low <= 1e-20:
+            return Interval(_rational(low), _rational(high))
+    raise Undecided("the limit of φ at infinity is not enclosed")
+
+
+def _levels(half: _Half, outward: int, clock: _Clock) -> tuple[tuple[float, float], ...]:
+    """Return pairs (z, g), |∫ 2φ/φ'| ≥ g up to z, where |φ| grows: 2|φ(a)|(b - a)/sup|φ'|."""
+    found, total = [], 0.0
+    for j in range(64):
+        clock.check()
+        a, b = max(j / 8, 2.0**-40), (j + 1) / 8
+        start = half.at(0, a) * outward
+        slope = half.range(1, a, b)
+        if start.is_finite() and start > 0 and slope is not None:
+            steepest = max(abs(slope[0]), abs(slope[1]))
+            total += float((2 * start.lower() * (b - a) / steepest).lower()) * (1 - 1e-12)
+        found.append((b, total))
+    return tuple(found)
+
+
+def _branch(halves: tuple[_Half, _Half], clock: _Clock) -> Monotone | str:
+    """Return what is proved of a monotone φ, or why nothing is."""
+    right, left = halves
+    try:
+        sign = _slope_sign(halves, clock)
+        ends = (_limit(left), _limit(right)) if sign > 0 else (_limit(right), _limit(left))
+        levels = (_levels(right, sign, clock), _levels(left, -sign, clock))
+    except Undecided as reason:
+        return str(reason)
+    low, high = (None if isinstance(end, int) else end for end in ends)
+    slow = False
+    for start in (16.0, 2.0**10):
+        positive = low is not None and low.low >= 0
+        end = left if positive == (sign > 0) else right
+        try:
+            end.end(start).span(end.exprs[1] / end.exprs[0])
+            slow = True
+        except (Undecided, EvaluationError):
+            continue
+    return Monotone(low, high, slow, levels)
+
+
 def bounds_on_line(halves: HalfLines, seconds: float = 10.0) -> LineBounds:
     """Enclose the constants of φ; the caller holds the lock on python-flint's precision.
 
@@ -435,4 +546,5 @@ def _bounds(halves: HalfLines, flint: Any, seconds: float) -> LineBounds:
         slope_square=_moment(pair, 1, 2, flat, clock),
         absolute=_moment(pair, 0, 1, growth, clock),
         fourth=_moment(pair, 0, 4, growth, clock),
+        branch=_branch(pair, clock),
     )
