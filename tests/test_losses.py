@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kltheory import cli
 from kltheory import loss_functions as lf
-from kltheory.errors import InputError, KLTheoryError, NotDesingularizing
+from kltheory.errors import InputError, KLTheoryError, LimitReached, NotDesingularizing
 from kltheory.numeric.kl_test import ball_points, kl_test
 from kltheory.numeric.poisson import poisson_v_max
 from kltheory.symbolic.desingularizer import Desingularizer
@@ -470,6 +470,10 @@ def test_bounds_come_from_an_integral_without_a_closed_form():
     assert bound.curve.psi0 == pytest.approx(psi0, rel=1e-8)
     assert time == pytest.approx(0.5, rel=1e-8)
     assert bound.observation(bound.stopping_time("0.3")) == pytest.approx(0.3, rel=1e-9)
+    constants = {"sigma_f": 1, "sigma_j": 1, "loss0": "0.01"}
+    assert kl.sharp_bound(d, deviation=0, **constants).loss(1) < 0.01
+    with pytest.raises(LimitReached, match="closed form"):
+        kl.sharp_bound(d, deviation="0.1", **constants)
 
 
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))

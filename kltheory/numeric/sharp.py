@@ -26,7 +26,7 @@ from kltheory.numeric.guarantees import Bound, Constants, constants, positive
 from kltheory.numeric.march import Integrand
 from kltheory.numeric.rounding import down, sqrt_down, up
 from kltheory.symbolic.desingularizer import Desingularizer
-from kltheory.symbolic.evaluate import EvaluationError, compile_expr
+from kltheory.symbolic.evaluate import compile_expr
 
 __all__ = ["DescentBound", "SharpBound", "affine_constants", "descent_bound", "sharp_bound"]
 
@@ -40,10 +40,9 @@ class _AffineCurve(Curve):
         super().__init__(S, P, symbol, **options)
         speed = A + B * self.P
         w = symbol * self.P.diff(symbol) ** 2 / (self.S.diff(symbol) * speed)
-        try:
-            self._program = compile_expr(w, symbol)
-        except EvaluationError:
-            raise LimitReached("the sharp bound needs a closed form of ψ; none was found") from None
+        if speed.has(symbol) and type(self.P).__name__ == "Integral":
+            raise LimitReached("the sharp bound needs a closed form of ψ, and none was found")
+        self._program = compile_expr(w, symbol)
         self._integrand = Integrand(self, self._program)
         self._reset()
 
