@@ -58,6 +58,8 @@ Number: TypeAlias = Any
 """An mpf of the curve's own context."""
 T = TypeVar("T")
 
+_BALL_SECONDS = 2.5
+"""What one call leaves to balls, at most a third of its deadline, before quadrature takes over."""
 _MAX_SIGMA = 2**1500
 _MAX_RATE = 3000
 """A time that ends where w is above 2 to this power is beyond every float."""
@@ -260,6 +262,8 @@ class Curve:
             outer = self._until
             if self._engine.certified:
                 self._engine.field.work = 0
+                share = _BALL_SECONDS if self.deadline is None else self.deadline / 3
+                self._engine.until = time.monotonic() + min(_BALL_SECONDS, share)
             if outer is None and self.deadline is not None:
                 self._until = time.monotonic() + self.deadline
             try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -263,12 +264,14 @@ class Balls:
         self.w = w
         self.ctx = w.ctx
         self.field = BallField()
+        self.until = math.inf
 
     def spend(self) -> None:
         """Refuses to go on when the time is up or balls have done too much."""
         curve = self.w.curve
         curve._tick()
-        if self.field.work > _BUDGET and not curve.certified:
+        spent = self.field.work > _BUDGET or time.monotonic() > self.until
+        if spent and not curve.certified:
             raise OutOfBudget
 
     @contextmanager
@@ -353,7 +356,7 @@ class Balls:
         for x in (xa, xb):
             level = self.ball(self.w.program, x, negligible=negligible)[1]
             order, bits = max(order, level[0]), max(bits, level[1])
-        trouble: list[Exception] = []
+        trouble: list[BaseException] = []
         program, field, acb = self.w.program, self.field, self.flint.acb
         with self.precision(bits):
             start = curve._start_ball(bits)
@@ -365,7 +368,7 @@ class Balls:
                 try:
                     self.spend()
                     return program.ball(field, acb(start) + x, order, analytic)
-                except (EvaluationError, LimitReached, TooHard) as error:
+                except BaseException as error:  # C code cannot pass it on: kept, raised below
                     trouble.append(error)
                     return nan
 
@@ -380,7 +383,7 @@ class Balls:
                 else self.arb(self.ctx.ldexp(1, -(10**9))),
                 eval_limit=4000,
             ).real
-            if trouble and isinstance(trouble[0], LimitReached | OutOfBudget):
+            if trouble and not isinstance(trouble[0], EvaluationError | TooHard):
                 raise trouble[0]
             if trouble or not result.is_finite():
                 raise TooHard(str(trouble[:1]))
