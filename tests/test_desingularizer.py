@@ -134,3 +134,31 @@ def test_decimal_floats_mean_their_decimal():
     assert exact(0.3) == sp.Rational(3, 10)
     assert exact("0.3") == sp.Rational(3, 10)
     assert exact(1e300) == sp.Integer(10) ** 300
+
+
+@pytest.mark.parametrize(
+    ("psi", "knot"),
+    [
+        ("Min(sqrt(s), 100*s)", sp.Rational(1, 10**4)),
+        ("Piecewise((sqrt(s), s<1e-3), (s*sqrt(1000), True))", sp.Rational(1, 1000)),
+        ("Piecewise((2*sqrt(s), s<1e-20), (1e10*s+1e-10, True))", sp.Rational(1, 10**20)),
+    ],
+)
+def test_knots_are_exact_wherever_they_lie(psi, knot):
+    """A knot is the exact root of the condition, not a decimal near it."""
+    found = Desingularizer.from_psi(psi).pieces[0].upper
+    assert sp.simplify(found - knot) == 0
+
+
+def test_a_knot_without_a_simple_form_is_found_to_32_digits():
+    """Where the branches meet at no simple number, the pieces still meet to all digits."""
+    found = Desingularizer.from_psi("Min(s**(1/3), log(1+5*s))")  # below, above, below again
+    knots = [piece.upper for piece in found.pieces[:-1]]
+    assert len(knots) == 2
+    for knot in knots:
+        assert abs((sp.cbrt(knot) - sp.log(1 + 5 * knot)).evalf(50)) < 1e-30
+
+
+def test_very_flat_psi_is_accepted():
+    """exp(-1/s) and its relatives are desingularizing functions, whatever they cost to evaluate."""
+    assert Desingularizer.from_psi("-Ei(-1/s)").radius is sp.oo

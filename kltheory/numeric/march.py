@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import mpmath
 
-from kltheory.errors import LimitReached
 from kltheory.symbolic.evaluate import (
     MAX_PRECISION,
     BallField,

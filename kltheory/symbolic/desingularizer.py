@@ -15,6 +15,7 @@ from sympy import S
 
 from kltheory.errors import InputError, NotDesingularizing
 from kltheory.symbolic.evaluate import EvaluationError, compile_expr
+from kltheory.symbolic.inverse import simple_inverses
 from kltheory.symbolic.parse import parse, parse_number, to_text
 from kltheory.symbolic.primitive import integrand
 
@@ -29,6 +30,7 @@ _DEEP = tuple(10**k for k in range(3, 31, 3))
 _PATIENCE = 1.5
 #: x at which the limit of ψ at 0+ is judged.
 _LIMIT = (10**10, 10**100, 10**300)
+_SHALLOW = (10, 100, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +261,8 @@ class _Checker:
                 return program.at_exp(self.ctx, self.ctx.mpf(x))
             except (EvaluationError, ArithmeticError, ValueError) as error:
                 self.trouble = str(error)
-                return self.ctx.inf if "too large" in self.trouble else None
+                beyond = x > 700 and "beyond" in self.trouble
+                return self.ctx.inf if "too large" in self.trouble or beyond else None
 
         return at
 
@@ -310,11 +313,11 @@ class _Checker:
                 here = at(x)
                 if previous is not None and here is not None and previous[1] * here < 0:
                     root, _ = _bisect(partial(_same_sign, at, here), previous[0], x)
-                    found.setdefault(self._recognised(-root)[0], -root)
+                    found.setdefault(self._knot(-root, border), -root)
                 if here is not None:
                     previous = None if here == 0 else (x, here)
                     if here == 0:
-                        found.setdefault(self._recognised(-self.ctx.mpf(x))[0], -x)
+                        found.setdefault(self._knot(-self.ctx.mpf(x), border), -x)
         return sorted(found, key=lambda e: float(e.subs(self.samples).evalf(20)))
 
     def _smooth(self, expr: sp.Expr, inside: sp.Expr, kinds: tuple[Any, ...]) -> sp.Expr:
@@ -351,8 +354,9 @@ class _Checker:
             gap = (a - b).subs(self.p, knot).subs(self.samples)
             size = abs(a.subs(self.p, knot).subs(self.samples).evalf(30))
             if not abs(gap.evalf(30)) <= 1e-20 * max(size, sp.Float("1e-300")):
+                at = to_text(knot) if len(str(knot)) < 40 else str(knot.evalf(6))
                 raise NotDesingularizing(
-                    f"{name} jumps at {self.p} = {knot}; it must be continuous on [0, r0["
+                    f"{name} jumps at {self.p} = {at}; it must be continuous on [0, r0["
                 )
         slopes = [
             (sp.diff(q.value, self.p) / sp.diff(q.loss, self.p)).subs(self.p, knot)
@@ -371,17 +375,23 @@ class _Checker:
         first = self.pieces[0]
         for name, expr in (("the loss", first.loss), ("ψ", first.value)):
             at = self._program(expr)
-            values = [at(x) for x in _LIMIT]
+            self.trouble = ""
+            values, depth = [at(x) for x in _LIMIT], "1e300"
+            if shallow := "beyond" in self.trouble:  # exp(1e10) as an argument
+                values, depth = [at(x) for x in _SHALLOW], "1000"
             label = f"{name}(0+)" if name == "ψ" else "S(0+)"
             if any(v is None for v in values):
-                said = "cannot be evaluated" if "beyond" in self.trouble else "is not a real number"
                 raise NotDesingularizing(
-                    f"{name} = {to_text(expr)} {said} near 0; it must be real, continuous and"
-                    " 0 at 0"
+                    f"{name} = {to_text(expr)} is not a real number near 0; it must be real,"
+                    " continuous and 0 at 0"
                 )
             sizes = [abs(v) for v in values]
             if sizes[2] == 0 or (sizes[2] < sizes[1] * 0.75 and sizes[1] < sizes[0] * 0.75):
                 continue
+            if shallow:
+                raise NotDesingularizing(
+                    f"{name} = {to_text(expr)} does not tend to 0 as s does; ψ(0+) must be 0"
+                )
             if sizes[2] > 2 * sizes[1] > 2 * sizes[0]:
                 raise NotDesingularizing(
                     f"{label} = {'-' if values[-1] < 0 else ''}oo, and it must be 0"
@@ -389,10 +399,18 @@ class _Checker:
                 )
             constant = self.ctx.nstr(values[-1], 6)
             raise NotDesingularizing(
-                f"{label} = {constant}, and it must be 0; did you mean"
-                f" {to_text(sp.expand(expr - sp.nsimplify(constant, rational=True)))}?"
+                f"{label} = {constant}, and it must be 0{self.sample_note}"
+                + self._without(expr, sp.nsimplify(constant, rational=True))
             )
-        self.checks.append(Check("ψ(0+) = 0", "evaluated down to s = exp(-1e300)"))
+        self.checks.append(Check("ψ(0+) = 0", f"evaluated down to s = exp(-{depth})"))
+
+    def _without(self, expr: sp.Expr, constant: sp.Rational) -> str:
+        """The suggestion to take a constant away, where that helps."""
+        shifted = sp.expand(expr - constant)
+        if self.samples or constant.q > 1000 or not shifted.has(self.p):
+            return ""
+        slope = self._program(sp.diff(shifted, self.p))(3)
+        return f"; did you mean {to_text(shifted)}?" if slope is not None and slope > 0 else ""
 
     def _suggestion(self, expr: sp.Expr) -> str:
         shifted = expr.replace(sp.log, lambda a: sp.log(1 + a))
@@ -510,6 +528,17 @@ class _Checker:
         self.radius = s0
         how = "recognised exactly" if exactly else "bisection, rounded down"
         self.checks.append(Check(f"ψ' > 0 on ]0, r0[ with r0 = {to_text(s0)}", how))
+
+    def _knot(self, log_value: Any, border: sp.Expr) -> sp.Expr:
+        """e^{log_value} as the exact root of `border` if it has a simple one, else to 32 digits."""
+        value = self.ctx.exp(self.ctx.mpf(log_value))
+        for root in simple_inverses(border, self.p, S.Zero):
+            if root.has(S.ImaginaryUnit, S.NaN, S.ComplexInfinity) or root.has(self.p):
+                continue
+            if abs(_number(self.ctx, root, self.samples) - value) <= value * self.ctx.mpf("1e-25"):
+                return root
+        simple, exactly = self._recognised(log_value)
+        return simple if exactly else sp.Rational(self.ctx.nstr(value, 33))
 
     def _simplest(
         self, fine: Callable[[Any], bool], edge: Any, beyond: Any

@@ -144,12 +144,28 @@ def by_terms(f: sp.Expr, v: sp.Symbol) -> sp.Expr | None:
 
 def by_rational(f: sp.Expr, v: sp.Symbol) -> sp.Expr | None:
     """∫ f dv for a rational f with a real elementary antiderivative, else None."""
-    if not f.is_rational_function(v) or f.free_symbols - {v}:
+    if not f.is_rational_function(v):
         return None
+    if f.free_symbols - {v}:  # with parameters: linear denominators only
+        return _by_linear_fractions(f, v)
     from sympy.integrals.rationaltools import ratint
 
     result = ratint(sp.cancel(sp.together(f)), v, real=True)
     return None if result.has(sp.RootSum, sp.Integral, S.ImaginaryUnit) else result
+
+
+def _by_linear_fractions(f: sp.Expr, v: sp.Symbol) -> sp.Expr | None:
+    total = S.Zero
+    for part in sp.Add.make_args(sp.apart(sp.factor(f), v)):
+        base, exponent = sp.Mul(
+            *[g for g in sp.Mul.make_args(sp.factor(part)) if g.has(v)]
+        ).as_base_exp()
+        slope = sp.diff(base, v)
+        coefficient = sp.cancel(part / base**exponent)
+        if slope.has(v) or coefficient.has(v) or not exponent.is_Integer:
+            return None
+        total += coefficient / slope * power_exponential(S.One, exponent, S.Zero, v).subs(v, base)
+    return total
 
 
 def by_rational_exponential(f: sp.Expr, v: sp.Symbol) -> sp.Expr | None:
@@ -276,16 +292,21 @@ def _log_term(
 # Substitutions
 
 
-def _integrate(f: sp.Expr, v: sp.Symbol, general: bool) -> Iterator[tuple[sp.Expr, str]]:
-    """Antiderivatives of f in v, by the cheap rules first."""
+#: The passes over all substitutions: elementary rules, then ₂F₁, then SymPy's integrator.
+_PASSES = ("elementary", "hypergeometric", "general")
+
+
+def _integrate(f: sp.Expr, v: sp.Symbol, effort: str) -> Iterator[tuple[sp.Expr, str]]:
+    """Antiderivatives of f in v, by the rules of one pass."""
     rules: tuple[tuple[Callable[[sp.Expr, sp.Symbol], sp.Expr | None], str], ...] = (
         (by_terms, "term by term"),
         (by_rational, "partial fractions"),
         (by_rational_exponential, "exponential integrals"),
         (by_parts, "by parts"),
-        (by_binomial, "Gauss' hypergeometric function"),
     )
-    if not general:
+    if effort == "hypergeometric":
+        rules = ((by_binomial, "Gauss' hypergeometric function"),)
+    if effort != "general":
         for form in dict.fromkeys((f, sp.simplify(f))):
             for rule, name in rules:
                 result = rule(form, v)
@@ -342,34 +363,34 @@ def primitives(
     f = integrand(loss, value, p)
     u, x = sp.Symbol("u", positive=True), sp.Symbol("x", positive=True)
 
-    def direct(general: bool) -> list[Primitive]:
-        return [Primitive(-r, how) for r, how in _integrate(f, p, general)]
+    def direct(effort: str) -> list[Primitive]:
+        return [Primitive(-r, how) for r, how in _integrate(f, p, effort)]
 
-    def logarithmic(general: bool) -> list[Primitive]:
-        found = _integrate(_in_logarithm(value, p, x), x, general)
+    def logarithmic(effort: str) -> list[Primitive]:
+        found = _integrate(_in_logarithm(value, p, x), x, effort)
         return [Primitive(r.subs(x, -sp.log(p)), f"s = exp(-x), {how}") for r, how in found]
 
-    def substituted(unit: sp.Expr, general: bool) -> list[Primitive]:
+    def substituted(unit: sp.Expr, effort: str) -> list[Primitive]:
         found: list[Primitive] = []
         for inverse in simple_inverses(unit, p, u)[:2]:
             s_u, psi_u = (g.subs(unit, u).subs(p, inverse) for g in (loss, value))
             g = integrand(s_u, psi_u, u)
             g = sp.powdenest(sp.powsimp(sp.simplify(g)), force=True)
-            for r, how in _integrate(g, u, general):
+            for r, how in _integrate(g, u, effort):
                 found.append(Primitive(-r.subs(u, unit), f"u = {unit}, {how}"))
         return found
 
     units: list[sp.Expr] | None = None
-    for general in (False, True):
-        yield from _listed(attempt(partial(direct, general)))
+    for effort in _PASSES:
+        yield from _listed(attempt(partial(direct, effort)))
         if explicit:
-            yield from _listed(attempt(partial(logarithmic, general)))
+            yield from _listed(attempt(partial(logarithmic, effort)))
         if units is None:
             units = _listed(attempt(lambda: _units(sp.simplify(f), p)))
             if explicit and value not in units:
                 units.append(value)
         for unit in units:
-            yield from _listed(attempt(partial(substituted, unit, general)))
+            yield from _listed(attempt(partial(substituted, unit, effort)))
 
 
 def _listed(found: object) -> list:  # type: ignore[type-arg]
