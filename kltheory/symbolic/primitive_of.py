@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import mpmath
@@ -74,20 +75,21 @@ def _candidates(
     original = f
     f = attempt(lambda: sp.simplify(original), seconds / 8) or original
 
-    def direct(general: bool) -> list[sp.Expr]:
-        return [r for r, _ in antiderivatives(f, x, general)]
+    def direct(effort: str) -> list[sp.Expr]:
+        return [r for r, _ in antiderivatives(f, x, effort)]
 
     def substituted(unit: sp.Expr) -> list[sp.Expr]:
         found = []
         for inverse in simple_inverses(unit, x, u)[:2]:
             g = sp.simplify(f.subs(x, inverse) * sp.diff(inverse, u))
-            found += [r.subs(u, unit) for r, _ in antiderivatives(g, u, False)]
+            found += [r.subs(u, unit) for r, _ in antiderivatives(g, u, "elementary")]
         return found
 
-    yield from attempt(lambda: direct(False), seconds / 5) or []
+    yield from attempt(lambda: direct("elementary"), seconds / 5) or []
     for unit in units:
         yield from attempt(lambda w=unit: substituted(w), seconds / 8) or []
-    yield from attempt(lambda: direct(True), seconds / 2) or []
+    for effort, share in (("hypergeometric", 8), ("general", 2)):
+        yield from attempt(partial(direct, effort), seconds / share) or []
 
 
 def _verified(
