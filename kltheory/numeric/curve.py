@@ -842,6 +842,8 @@ class Curve:
     def psi(self, kt: Any) -> float:
         """Upper bound on psi(V), rounded up; 0 only if the loss is certainly extinct."""
         kt = self._time(kt)
+        if not self._constant(kt):
+            return self.psi0
         with self._lock:
             low, _ = self._x(kt)
             return self._call(lambda: self._psi_at(low))
@@ -861,7 +863,12 @@ class Curve:
 
     @property
     def psi0(self) -> float:
-        """psi(L0), rounded up."""
+        """psi(L0), rounded up; a rational value is not moved if it is a float."""
+        if self._plain and isinstance(self.loss0, Fraction) and self.P.is_algebraic_expr():
+            q = self.loss0
+            value = self.P.subs(self.symbol, sp.Rational(q.numerator, q.denominator))
+            if value.is_Rational:
+                return self._up(Fraction(int(value.p), int(value.q)))
         return self._call(lambda: self._psi_at(self._ctx.zero))
 
     def extinction(self) -> float:
