@@ -46,6 +46,8 @@ CUT = 16
 """Moments are integrated over [-16, 16]; the tail beyond is bounded."""
 MOST_OPERATIONS = 60
 """A tree with more operations is not simplified, which could take forever."""
+LONGEST_TEXT = 40
+"""A φ with more operations is not examined: its fourth derivative could take forever."""
 _PIECES = (sp.Abs, sp.sign, sp.Min, sp.Max, sp.Heaviside, sp.Piecewise, sp.DiracDelta)
 _CALLS = frozenset("sin cos sinh cosh tanh atan asinh erf erfc".split())
 
@@ -531,6 +533,8 @@ def _with_precision(work: Callable[[Any], T]) -> T:
 
 
 def _both(halves: HalfLines, flint: Any) -> tuple[_Half, _Half]:
+    if max(side.count_ops() for side in (halves.right, halves.left)) > LONGEST_TEXT:
+        raise Undecided(f"it has more than {LONGEST_TEXT} operations")
     pair = _Half(halves, 0, flint), _Half(halves, 1, flint)
     if any(half.exprs[0].has(*_PIECES) for half in pair):
         raise Undecided("it is made of pieces that meet beside 0")
