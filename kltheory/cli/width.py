@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kltheory.cli.limits import within
 from kltheory.cli.options import (
     EXACT,
     emit,
@@ -43,6 +44,10 @@ def _curve(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
         return name.strip().replace("-", "_"), exact_list(numbers)
     except InputError as error:
         raise click.BadParameter(f"{error}.", ctx, param) from error
+
+
+#: Address space of one call, in bytes; NumPy reserves more than it uses.
+_MEMORY = 8 << 30
 
 
 @click.command(
@@ -96,6 +101,13 @@ def _curve(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
 @click.option("--check", "draws", type=EXACT, help="Draw so many networks and count failures.")
 @click.option("--seed", type=EXACT, default="0", show_default=True, help="Seed of --check.")
 @click.option("--max-work", type=EXACT, help="Entries of V(0) that --check may draw.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds for the widths themselves (a φ given as text may take long).",
+)
 @format_option()
 @output_option
 def command(
@@ -107,6 +119,7 @@ def command(
     draws: Fraction | None,
     seed: Fraction,
     max_work: Fraction | None,
+    limit: float,
     **question: Any,
 ) -> int:
     """How many neurons the theorems ask for, and what each number is made of.
@@ -125,7 +138,8 @@ def command(
 
     if sum((k is not None or draws is not None, curve is not None, exponents)) > 1:
         raise InputError("give one of --curve, --exponents, and --k or --check (or both).")
-    found = widths_module.width(**question)
+    with within(limit, memory=_MEMORY):
+        found = widths_module.width(**question)
     exact = output_format == "csv"
     answer, tables, code = found.to_dict(), [_rows(found, exact)], 0
     if k is not None and draws is None:
