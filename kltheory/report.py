@@ -343,7 +343,10 @@ class Answer:
     @property
     def notes(self) -> tuple[str, ...]:
         """Everything that the reader should know."""
-        all_notes = (*self.law.desingularizer.warnings, *self.law.notes, *self.warnings)
+        all_notes = [*self.law.desingularizer.warnings, *self.law.notes, *self.warnings]
+        finite = self.bound is not None and self.law.regime.loss == "finite-time"
+        if finite and (self.extinction_time is None or math.isinf(self.extinction_time)):
+            all_notes.append("the loss vanishes in finite time, but not before t = 1.8e308")
         return tuple(dict.fromkeys(all_notes))
 
     @property
