@@ -307,7 +307,10 @@ def _integrate(f: sp.Expr, v: sp.Symbol, effort: str) -> Iterator[tuple[sp.Expr,
     if effort == "hypergeometric":
         rules = ((by_binomial, "Gauss' hypergeometric function"),)
     if effort != "general":
-        for form in dict.fromkeys((f, sp.simplify(f))):
+        forms = [f, sp.simplify(f)]
+        if f.has(sp.sinh, sp.cosh):  # e^{2u}/u is in the table, cosh(u)²/u is not
+            forms.append(sp.expand(f.rewrite(sp.exp)))
+        for form in dict.fromkeys(forms):
             for rule, name in rules:
                 result = rule(form, v)
                 if result is not None and not result.has(S.NaN, S.ComplexInfinity):
