@@ -106,6 +106,26 @@ def test_sympy_expressions_in_given_symbols():
     assert swapped.smallest != by_text.smallest
 
 
+def test_conditions_of_sympy_are_judged():
+    """And, Or, Not, Eq and a condition that depends on another choose the case that they say."""
+    x, y = sp.symbols("x y", real=True)
+    nested = sp.Piecewise((1, x < 0), (3, True)) > 2
+    case = (x > 0) & (y < 1) & nested | sp.Not(sp.Eq(y, 2)) & (x <= -1)
+    psi = Desingularizer.from_psi("s")
+    expected = {(1.0, 0.0): 1.0, (1.0, 1.0): 2.0, (-2.0, 1.0): 1.0, (-2.0, 2.0): 2.0}
+    for point, value in expected.items():
+        tree = sp.Piecewise((1, case), (2, True)) + 0 * x
+        assert kl_test(tree, psi=psi, points=[point], variables=[x, y]).loss == value
+
+
+def test_tiny_distances_keep_their_digits():
+    """½ log(1 + v²) at v = 1e-30 is v²/2, and at 1e100 its gradient is 1/v."""
+    result = kl_test("log(1 + v1**2)/2", psi=loss("cauchy"), points=[[1e-30]])
+    assert result.loss == pytest.approx(5e-61, rel=1e-15)
+    far = kl_test("log(1 + v1**2)/2", psi=SQUARE, points=[[1e100]])
+    assert far.gradient_norm == pytest.approx(1e-100, rel=1e-15)
+
+
 def test_the_minimum_is_subtracted():
     """L and L + 2 with minimum = 2 are the same; an exact constant may stand in the text."""
     points = ball_points([0.0], radius=1.0, n=20, seed=5)
@@ -188,10 +208,11 @@ def test_the_derivative_passes_through_nested_kinks():
         ({"value": 3}, "given as int"),
         ({"value": "x", "variables": ["x", "y"]}, "2 variables are given; points have 1"),
         ({"value": "x", "variables": ["log"]}, "another meaning"),
+        ({"value": sp.Symbol("v1") ** 2}, "are its symbols"),
         ({"value": sp.Symbol("x") ** 2, "variables": [sp.Symbol("y")]}, "still contains x"),
         (
             {"value": sp.Symbol("x", positive=True), "variables": [sp.Symbol("x", positive=True)]},
-            "real=True",
+            "assumptions; give Symbol..x., real=True",
         ),
         ({"value": sp.Function("f")(sp.Symbol("v1")), "variables": [sp.Symbol("v1")]}, "has f"),
     ],

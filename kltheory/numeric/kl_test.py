@@ -113,7 +113,7 @@ def kl_test(
     """Test ψ'(L(v) - min L) ‖∇L(v)‖ >= 1 (Definition 2.2) at points.
 
     A violated point refutes ψ for this loss; consistency on any number of points proves nothing.
-    A loss given as an expression is differentiated symbolically and computed at 40 digits, so
+    A loss given as an expression is differentiated symbolically and computed at 100 digits, so
     that near a minimiser no rounding of log(1 + v1**2) looks like a counterexample.
 
     Args:
@@ -169,7 +169,7 @@ def kl_test(
     smallest, at = math.inf, None
     found: tuple[float, float] | tuple[None, None] = (None, None)
     for i in np.argsort(losses[inside]):
-        level, norm = float(losses[inside[i]]), float(np.linalg.norm(gradients[i]))
+        level, norm = float(losses[inside[i]]), math.hypot(*gradients[i])
         product = slope(level) * norm
         if not product >= smallest:
             smallest, at, found = product, array[inside[i]].copy(), (level, norm)

@@ -30,7 +30,7 @@ from kltheory.symbolic.parse import (
 
 __all__ = ["DIGITS", "LossExpression", "functions", "read_loss"]
 
-DIGITS = 40
+DIGITS = 100
 """Digits of the evaluation: near a minimiser log(1 + v**2) has no correct one in a float."""
 MAX_PARTS = 20_000
 """Of a loss with its gradient."""
@@ -138,9 +138,14 @@ def read_loss(loss: Any, variables: Sequence[Any]) -> LossExpression:
         warnings = tuple(dict.fromkeys(parser.warnings))
     elif isinstance(loss, sp.Expr):
         for v in variables:
-            if v not in (sp.Symbol(str(v)), sp.Symbol(str(v), real=True)):
+            if not isinstance(v, sp.Symbol):
                 raise InputError(
-                    f"the variable {v} is given as {sp.srepr(v)}; give Symbol('{v}', real=True)"
+                    f"the variable {v} is given as {type(v).__name__}; the variables of a SymPy"
+                    " expression are its symbols"
+                )
+            if v not in (sp.Symbol(v.name), symbols[v.name]):
+                raise InputError(
+                    f"the variable {v} has assumptions; give Symbol('{v}', real=True) or none"
                 )
         expr = loss.xreplace({v: symbols[v.name] for v in variables})
         unknown = sorted(str(s) for s in expr.free_symbols - set(symbols.values()))
