@@ -15,6 +15,7 @@ from typing import Any
 
 from kltheory.errors import InputError
 from kltheory.numeric.curve import Curve, exact_number
+from kltheory.numeric.rounding import sqrt_down, up
 
 THEORIES = ("corrected", "printed", "sharp")
 
@@ -87,30 +88,6 @@ def constants(
         None if lip_f is None else positive(lip_f, "lip_f", zero=True),
         None if dist is None else positive(dist, "dist", zero=True),
     )
-
-
-def up(value: Fraction) -> float:
-    """The smallest float that is at least `value`; inf if there is none.
-
-    >>> up(Fraction(1, 3)) > Fraction(1, 3)
-    True
-    """
-    try:
-        near = value.numerator / value.denominator
-    except OverflowError:
-        return math.inf
-    return near if near >= value else math.nextafter(near, math.inf)
-
-
-def sqrt_down(value: Fraction) -> Fraction:
-    """A fraction at most √value, and within 1e-40 of it in relative terms.
-
-    >>> sqrt_down(Fraction(1, 4))
-    Fraction(1, 2)
-    """
-    scale = 1 << (2 * max(0, 150 - value.numerator.bit_length() // 2))
-    root = math.isqrt(value.numerator * value.denominator * scale)
-    return Fraction(root, value.denominator * math.isqrt(scale))
 
 
 class Bound:

@@ -26,23 +26,29 @@ def down(value: Fraction | int) -> float:
     return -up(-value)
 
 
-def _sqrt(value: Fraction, side: int) -> Fraction:
-    """√value to 100 bits, from below (side 0) or above (side 1)."""
-    shift = max(0, 200 - value.numerator.bit_length() + value.denominator.bit_length())
-    shift += shift % 2
-    root = math.isqrt((value.numerator << shift) // value.denominator)
-    return Fraction(root + side, 1 << shift // 2)
+def _sqrt(value: Fraction) -> tuple[Fraction, Fraction]:
+    """√value between two rationals that agree to 140 bits, equal if it is rational."""
+    square = value.numerator * value.denominator
+    half = max(0, 150 - square.bit_length() // 2)
+    root = math.isqrt(square << 2 * half)
+    exact = root * root == square << 2 * half
+    below, above = (Fraction(r, value.denominator << half) for r in (root, root + 1))
+    return below, below if exact else above
 
 
 def sqrt_up(value: Fraction) -> Fraction:
-    """A rational that is at least √value, by at most 100 bits' worth.
+    """A rational that is at least √value, and √value itself if that is rational.
 
     >>> sqrt_down(Fraction(2)) ** 2 < 2 < sqrt_up(Fraction(2)) ** 2
     True
     """
-    return _sqrt(value, 1) if value else Fraction(0)
+    return _sqrt(value)[1]
 
 
 def sqrt_down(value: Fraction) -> Fraction:
-    """A rational that is at most √value."""
-    return _sqrt(value, 0)
+    """A rational that is at most √value, and √value itself if that is rational.
+
+    >>> sqrt_down(Fraction(1, 400))
+    Fraction(1, 20)
+    """
+    return _sqrt(value)[0]
