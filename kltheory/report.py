@@ -356,7 +356,12 @@ class Answer:
             return self.law.method
         if self.law.desingularizer.source.startswith("samples"):
             return self.bound.curve.method
-        return f"{self.law.method}; numbers: {self.bound.curve.method}"
+        tail = ""
+        if self.law.regime.loss == "finite-time":
+            tail = (
+                "; the extinction time rests on an estimate of its tail, rounded up (not a proof)"
+            )
+        return f"{self.law.method}; numbers: {self.bound.curve.method}{tail}"
 
 
 @dataclass(frozen=True, slots=True)
