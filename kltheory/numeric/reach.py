@@ -1,0 +1,425 @@
+"""What a network whose hidden layer is trained can reach at all.  V fixed, F = A, N = A V/√k.
+
+Each neuron gives a value in an interval, the image of the branch of φ on which it starts, and
+keeps to it; so the observations that can be reached are {N a : low < a < high}.  For a convex loss
+the gradient flow comes to the infimum of the loss over this set, from every start: reachable and
+"the flow converges to zero loss" are the same question, and it is a linear program.
+
+>>> import numpy as np
+>>> N = np.array([[0.5, -0.5, 0.5]])
+>>> low, high = np.zeros(3), np.ones(3)
+>>> reachability(N, np.array([0.7]), low, high).attainable
+True
+>>> print(reachability(N, np.array([2.0]), low, high))
+impossible: ⟨v, y⟩ exceeds what any state of the network gives; the loss stays above 0.5
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kltheory.errors import InputError
+from kltheory.numeric.reach_path import closest
+from kltheory.numeric.reach_proof import BoxImage, exact_gap, gamma
+
+if TYPE_CHECKING:
+    from kltheory.activation import Activation
+
+__all__ = [
+    "BoxImage",
+    "BoxLimit",
+    "Reach",
+    "box_limit",
+    "branch_box",
+    "gap_certificate",
+    "product_error",
+    "reachability",
+]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reach:
+    """Whether y is in the image of a box, and the proof."""
+
+    attainable: bool | None
+    """y = N a for some a in the closed box; None: on the border, within rounding."""
+    interior: bool | None
+    """y = N a for some a in the open box: then the flow reaches zero loss, and θ converges."""
+    verified: str | None
+    """How the verdict was proved: "interval" (floats with bounds on every rounding error),
+    "exact" (rational arithmetic), or None."""
+    margin: float
+    """With interior=True: some a with N a = y keeps this far from the ends of the box (proved)."""
+    distance: float
+    """With attainable=False: dist(y, image) is at least this (proved)."""
+    witness: Array | None
+    """a, next to which N a = y has a solution (attainable), or the point whose image is closest."""
+    witness_error: float
+    """With interior=True: the solution is within this of the witness, in every entry."""
+    separating: Array | None
+    """With attainable=False: v with ‖v‖ = 1 and ⟨v, y⟩ - distance ≥ ⟨v, N a⟩ on the box."""
+    limit_loss: float
+    """½‖N a - y‖² at its infimum over the box: the limit of the square loss (a lower bound)."""
+    limit_loss_upper: float
+    """What the witness gives: an upper bound on that infimum."""
+    reason: str
+    """The verdict in a sentence."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "attainable": self.attainable,
+            "interior": self.interior,
+            "verified": self.verified,
+            "margin": self.margin,
+            "distance": self.distance,
+            "witness": None if self.witness is None else self.witness.tolist(),
+            "witness_error": self.witness_error,
+            "separating": None if self.separating is None else self.separating.tolist(),
+            "limit_loss": self.limit_loss,
+            "limit_loss_upper": self.limit_loss_upper,
+            "reason": self.reason,
+        }
+
+    def __repr__(self) -> str:
+        """Return the reason."""
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxLimit:
+    """inf ½‖N a - y‖² over a closed box, between two proved bounds."""
+
+    lower: float
+    """A lower bound, from a separating direction; 0 if there is none."""
+    upper: float
+    """An upper bound: the value at `a`."""
+    a: Array
+    """A point of the box."""
+    v: Array | None
+    """The direction that proves the lower bound, ‖v‖ = 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "lower": self.lower,
+            "upper": self.upper,
+            "a": self.a.tolist(),
+            "v": None if self.v is None else self.v.tolist(),
+        }
+
+    def __repr__(self) -> str:
+        """Return both bounds."""
+        return f"BoxLimit({self.lower:.6g} <= inf <= {self.upper:.6g})"
+
+
+def branch_box(activation: Activation, z0: ArrayLike) -> tuple[Array, Array, float]:
+    """Return (low, high, error): where φ(z_i) stays for ever, and how exactly the ends are known.
+
+    The image of the branch of φ around z_i(0), on which the flow stays; a neuron of a user's φ with
+    φ'(z_i(0)) = 0 never moves, and has low = high.  (No built-in φ' has a zero among the floats;
+    where it underflows, the neuron still moves.)
+
+    >>> from kltheory.activation import get
+    >>> branch_box(get("sigmoid"), [0.3])
+    (array([0.]), array([1.]), 0.0)
+    """
+    z = np.asarray(z0, dtype=np.float64)
+    low, high = activation.branches.image(z)
+    still = (activation.dphi(z) == 0.0) & (not activation.built_in)
+    value = activation.phi(z)
+    low, high = np.where(still, value, low), np.where(still, value, high)
+    exact = activation.built_in and activation.name in _EXACT_ENDS and not still.any()
+    finite = np.abs(np.concatenate([low[np.isfinite(low)], high[np.isfinite(high)]]))
+    return low, high, 0.0 if exact else 1e-13 * (1.0 + float(finite.max(initial=0.0)))
+
+
+_EXACT_ENDS = ("sigmoid", "tanh", "softplus", "sin", "erf")
+
+
+def reachability(
+    N: ArrayLike,
+    y: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    tol: float = 1e-6,
+    matrix_error: ArrayLike = 0.0,
+    end_error: float = 0.0,
+) -> Reach:
+    """Decide whether y = N a for some low ≤ a ≤ high, and prove it.
+
+    Impossible: a direction v with ⟨v, y⟩ > sup ⟨v, N a⟩ over the box; then the loss of the network
+    never falls below that of ½ dist², whatever the method of training.  Attainable in the interior:
+    a point next to which N a = y has a solution in the open box; then the flow of every convex
+    loss, from every start on these branches, takes the loss to 0 and θ to a limit.  Both proofs
+    cover all rounding; where floats are too coarse, integers decide.  What remains undecided is on
+    the border within rounding, and is said to be so.
+
+    N is (m, k), y (m,), the ends (k,) or numbers, infinite where there is none.  `tol`: how close
+    the two bounds on `limit_loss` come (relative, in the distance).  `matrix_error` bounds what N
+    is off by, entry for entry (A V/√k is itself rounded, see `product_error`), and `end_error`
+    what the finite ends are off by; the verdict then holds for all such N and ends.
+
+    Raises InputError for shapes that do not fit, ends in the wrong order, or entries not finite.
+    """
+    N, y, low, high = _checked(N, y, low, high)
+    image = BoxImage.of(N, low, high, np.asarray(matrix_error, dtype=np.float64), end_error)
+    search = _Search(image, y)
+    if search.run(tol):
+        return search.found()
+    return search.border()
+
+
+def box_limit(
+    N: ArrayLike,
+    y: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    tol: float = 1e-8,
+    matrix_error: ArrayLike = 0.0,
+    end_error: float = 0.0,
+) -> BoxLimit:
+    """Bound inf ½‖N a - y‖² over the closed box from both sides.
+
+    The limit of the square loss along the flow of the hidden layer, from every start; the limit of
+    another radial loss ℓ(‖r‖) is ℓ(√(2 inf)).  Arguments as in `reachability`; `tol` is relative,
+    in the distance.
+
+    >>> box_limit([[1.0, 1.0]], [3.0], [0.0, 0.0], [1.0, 1.0])
+    BoxLimit(0.5 <= inf <= 0.5)
+    """
+    N, y, low, high = _checked(N, y, low, high)
+    image = BoxImage.of(N, low, high, np.asarray(matrix_error, dtype=np.float64), end_error)
+    search = _Search(image, y)
+    search.run(tol)
+    v = search.direction
+    return BoxLimit(_half_square_down(search.distance), search.upper(), search.point, v)
+
+
+def gap_certificate(image: BoxImage, y: Array, r: Array, S: Array | None = None) -> Array:
+    """Return proved lower bounds on dist(y, image), one for each iterate with residual r = y(t) - y.
+
+    The direction -r, and with S = ∫ r dt (or Σ η r of a descent) also -S, which is where the
+    directions tend to if y cannot be reached.  A positive value d says: the loss stays above that
+    of d for ever, for every method.  r and S are (..., m); O(mk) an iterate, to be used on line.
+
+    >>> image = BoxImage.of(np.array([[1.0, 1.0]]), np.zeros(2), np.ones(2), 0.0, 0.0)
+    >>> gap_certificate(image, np.array([3.0]), np.array([[-2.0], [-1.5]])).round(6).tolist()
+    [1.0, 1.0]
+    """
+    best = image.distance(y, -np.asarray(r))
+    return best if S is None else np.maximum(best, image.distance(y, -np.asarray(S)))
+
+
+def product_error(row_norms: ArrayLike, column_norms: ArrayLike, n: int) -> Array:
+    """Return a bound on the rounding errors of the entries of A V/√k: ‖A_i‖ ‖V_j‖ γ, (m, k).
+
+    `row_norms` are those of A, `column_norms` those of V/√k; n is the length of the sums.
+
+    >>> bool(product_error([1.0], [0.5], 10)[0, 0] < 2e-15)
+    True
+    """
+    size = np.multiply.outer(np.asarray(row_norms, float), np.asarray(column_norms, float))
+    return np.asarray(size * gamma(n))
+
+
+class _Search:
+    """The path of `closest`, and what it proves on the way."""
+
+    def __init__(self, image: BoxImage, y: Array) -> None:
+        self.image, self.y = image, y
+        self.distance = 0.0
+        self.direction: Array | None = None
+        self.residual = math.inf
+        self.point = np.clip(np.zeros(image.low.size), image.low, image.high)
+        self.radius: Array | None = None
+
+    def run(self, tol: float) -> bool:
+        """Follow the path until something is proved; return whether it is."""
+        moving = _Moving(self.image, self.y)
+        for a, v in moving.path():
+            length = float(np.linalg.norm(self.y - self.image.N @ a))
+            if length < self.residual:
+                self.residual, self.point = length, a
+            self._separate(v)
+            if self.distance > 0.0:
+                if self.distance >= (1.0 - tol) * self.residual:
+                    break
+            elif self._solve(moving.corrected(a)):
+                return True
+        return self.distance > 0.0
+
+    def _separate(self, v: Array) -> None:
+        bound = float(self.image.distance(self.y, v))
+        if bound > self.distance:
+            self.distance, self.direction = bound, v / np.linalg.norm(v)
+
+    def _solve(self, a: Array | None) -> bool:
+        if a is None:
+            return False
+        radius = self.image.proves(self.y, a)
+        if radius is None:
+            return False
+        self.point, self.radius = a, radius
+        self.residual = 0.0
+        return True
+
+    def upper(self) -> float:
+        """Return an upper bound on inf ½‖N a - y‖²."""
+        if self.radius is not None:
+            return 0.0
+        image, a = self.image, self.point
+        m, k = image.N.shape
+        size = np.abs(a)
+        error = gamma(k) * (float(np.abs(self.y).sum()) + float(size @ image.norms))
+        error += float(size @ image.errors) + float(image.norms.sum()) * image.end_error
+        return 0.5 * (self.residual + error) ** 2 * (1.0 + gamma(m + k))
+
+    def found(self) -> Reach:
+        """Return what was proved."""
+        if self.radius is None:
+            loss = _half_square_down(self.distance)
+            reason = (
+                "impossible: ⟨v, y⟩ exceeds what any state of the network gives; "
+                f"the loss stays above {loss:.4g}"
+            )
+            return Reach(
+                False,
+                False,
+                "interval",
+                0.0,
+                self.distance,
+                self.point,
+                math.inf,
+                self.direction,
+                loss,
+                max(self.upper(), loss),
+                reason,
+            )
+        image, a = self.image, self.point
+        free = image.low != image.high
+        room = np.minimum(a - image.low, image.high - a)[free] * (1.0 - gamma(2))
+        margin = float((room - image.end_error - self.radius[free]).min(initial=math.inf))
+        reason = f"attainable: y = N a with every neuron at least {margin:.3g} inside its interval"
+        return Reach(
+            True, True, "interval", margin, 0.0, a, float(self.radius.max()), None, 0.0, 0.0, reason
+        )
+
+    def border(self) -> Reach:
+        """Return the answer where floats decide nothing."""
+        image, y = self.image, self.y
+        if self.direction is None and image.exact:
+            gap = exact_gap(image.N, y, image.low, image.high, y - image.N @ self.point)
+            if gap is not None and gap > 0:
+                v = y - image.N @ self.point
+                reason = "impossible, by less than floats can tell: ⟨v, y⟩ > sup ⟨v, N a⟩ exactly"
+                return Reach(
+                    False,
+                    False,
+                    "exact",
+                    0.0,
+                    0.0,
+                    self.point,
+                    math.inf,
+                    v / np.linalg.norm(v),
+                    0.0,
+                    self.upper(),
+                    reason,
+                )
+        reason = "on the border of what can be reached, within rounding"
+        return Reach(
+            None, None, None, 0.0, 0.0, self.point, math.inf, None, 0.0, self.upper(), reason
+        )
+
+
+class _Moving:
+    """The columns that can move, without those that have no end at all."""
+
+    def __init__(self, image: BoxImage, y: Array) -> None:
+        self.image, self.y = image, y
+        low, high = image.low, image.high
+        self.free = np.isinf(low) & np.isinf(high)
+        self.boxed = ~self.free & (low < high)
+        self.base = np.where(self.free | self.boxed, 0.0, np.where(np.isfinite(low), low, 0.0))
+        self.plain = bool(self.boxed.all())
+
+    def path(self) -> Any:
+        """Yield (a, v) of `closest` in all columns."""
+        N, y = self.image.N, self.y
+        if self.plain:
+            yield from closest(N, y, self.image.low, self.image.high)
+            return
+        rest = y - N @ self.base
+        F, B = N[:, self.free], N[:, self.boxed]
+        across = _complement(F)
+        a = self.base.copy()
+        if not self.boxed.any():
+            a[self.free] = np.linalg.lstsq(F, rest)[0]
+            yield a, y - N @ a
+            return
+        low, high = self.image.low[self.boxed], self.image.high[self.boxed]
+        for b, v in closest(across.T @ B, across.T @ rest, low, high):
+            a = self.base.copy()
+            a[self.boxed] = b
+            if F.size:
+                a[self.free] = np.linalg.lstsq(F, rest - B @ b)[0]
+            yield a, across @ v
+
+    def corrected(self, a: Array) -> Array | None:
+        """Return the solution of N a = y nearest to a in the metric of the room that is left."""
+        image = self.image
+        room = np.minimum(np.minimum(a - image.low, image.high - a), 1.0 + np.abs(a))
+        weighted = image.N * np.square(room)
+        r = self.y - image.N @ a
+        try:
+            x = np.linalg.solve(weighted @ image.N.T, r)
+        except np.linalg.LinAlgError:
+            return None
+        step = x @ weighted
+        if not (np.abs(step) < 0.9 * room)[room > 0.0].all():
+            return None
+        return np.asarray(a + step)
+
+
+def _complement(F: Array) -> Array:
+    """Return an orthonormal basis of the complement of the columns of F."""
+    if F.size == 0:
+        return np.eye(F.shape[0])
+    left, values, _ = np.linalg.svd(F, full_matrices=True)
+    rank = int((values > 1e-12 * values.max(initial=0.0)).sum())
+    return np.asarray(left[:, rank:])
+
+
+def _half_square_down(x: float) -> float:
+    """½x², rounded down."""
+    return max(0.0, math.nextafter(0.5 * x * x * (1.0 - 4e-16), 0.0))
+
+
+def _checked(
+    N: ArrayLike, y: ArrayLike, low: ArrayLike, high: ArrayLike
+) -> tuple[Array, Array, Array, Array]:
+    N = np.asarray(N, dtype=np.float64)
+    y = np.asarray(y, dtype=np.float64)
+    if N.ndim != 2 or N.size == 0 or y.shape != N.shape[:1]:
+        raise InputError(f"N has shape {N.shape} and y {y.shape}; they must be (m, k) and (m,).")
+    if not (np.isfinite(N).all() and np.isfinite(y).all()):
+        raise InputError("N and y must be finite.")
+    try:
+        low = np.broadcast_to(np.asarray(low, dtype=np.float64), N.shape[1:])
+        high = np.broadcast_to(np.asarray(high, dtype=np.float64), N.shape[1:])
+    except ValueError:
+        raise InputError(
+            f"the ends have shapes {np.shape(low)} and {np.shape(high)}; N is {N.shape}."
+        ) from None
+    if not (low <= high).all() or np.isposinf(low).any() or np.isneginf(high).any():
+        raise InputError("the ends of the box must be low <= high, with low < inf and high > -inf.")
+    return N, y, low, high
