@@ -152,8 +152,10 @@ function picture({ t, loss }) {
     parts.push(`<line class="grid" x1="${left}" x2="${width - right}" y1="${y(log)}" y2="${y(log)}"/>`);
     parts.push(`<text class="tick" text-anchor="end" x="${left - 8}" y="${y(log) + 4}">10<tspan dy="-6" font-size="10">${log}</tspan></text>`);
   }
-  for (let i = 0; i <= TICKS; i++) {
-    const time = (last * i) / TICKS;
+  const raw = last / TICKS;
+  const unit = 10 ** Math.floor(Math.log10(raw));
+  const gap = unit * [1, 2, 5, 10].find((q) => q * unit >= raw);
+  for (let time = 0; time <= last; time += gap) {
     parts.push(`<text class="tick" text-anchor="middle" x="${x(time)}" y="${height - bottom + 18}">${Number(time.toPrecision(3))}</text>`);
   }
   parts.push(`<text class="axis" text-anchor="middle" x="${(left + width - right) / 2}" y="${height - 6}">time t</text>`);
