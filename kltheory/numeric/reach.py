@@ -206,7 +206,7 @@ def box_limit(
 
 
 def gap_certificate(image: BoxImage, y: Array, r: Array, S: Array | None = None) -> Array:
-    """Return proved lower bounds on dist(y, image), one for each iterate with residual r = y(t) - y.
+    """Return proved lower bounds on dist(y, image), one an iterate, from its residual r = y(t) - y.
 
     The direction -r, and with S = ∫ r dt (or Σ η r of a descent) also -S, which is where the
     directions tend to if y cannot be reached.  A positive value d says: the loss stays above that
