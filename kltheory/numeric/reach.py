@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kltheory.errors import InputError
+from kltheory.numeric.reach_border import decide
 from kltheory.numeric.reach_path import closest
-from kltheory.numeric.reach_proof import BoxImage, exact_gap, gamma
+from kltheory.numeric.reach_proof import BoxImage, gamma
 
 if TYPE_CHECKING:
     from kltheory.activation import Activation
@@ -242,6 +243,7 @@ class _Search:
         self.residual = math.inf
         self.point = np.clip(np.zeros(image.low.size), image.low, image.high)
         self.radius: Array | None = None
+        self.last = y
 
     def run(self, tol: float) -> bool:
         """Follow the path until something is proved; return whether it is."""
@@ -250,6 +252,7 @@ class _Search:
             length = float(np.linalg.norm(self.y - self.image.N @ a))
             if length < self.residual:
                 self.residual, self.point = length, a
+                self.last = v if v.any() else self.last
             self._separate(v)
             if self.distance > 0.0:
                 if self.distance >= (1.0 - tol) * self.residual:
@@ -315,30 +318,66 @@ class _Search:
         )
 
     def border(self) -> Reach:
-        """Return the answer where floats decide nothing."""
-        image, y = self.image, self.y
-        if self.direction is None and image.exact:
-            gap = exact_gap(image.N, y, image.low, image.high, y - image.N @ self.point)
-            if gap is not None and gap > 0:
-                v = y - image.N @ self.point
-                reason = "impossible, by less than floats can tell: ⟨v, y⟩ > sup ⟨v, N a⟩ exactly"
-                return Reach(
-                    False,
-                    False,
-                    "exact",
-                    0.0,
-                    0.0,
-                    self.point,
-                    math.inf,
-                    v / np.linalg.norm(v),
-                    0.0,
-                    self.upper(),
-                    reason,
+        """Return what rational arithmetic says, where floats decide nothing."""
+        image, y, a = self.image, self.y, self.point
+        exact = decide(image, y, a, self.last)
+        upper, lost = self.upper(), 0.0
+        attainable, interior = exact.attainable, exact.interior
+        verified: str | None = "exact"
+        if interior:
+            reason = (
+                "attainable, by less than floats can tell: exactly y = N a with every neuron at "
+                f"least {exact.margin:.3g} inside its interval"
+            )
+        elif attainable:
+            reason = (
+                "on the border of what can be reached, exactly: the loss tends to 0 and the "
+                "parameters tend to no limit"
+            )
+        elif attainable is False:
+            reason = "impossible, by less than floats can tell: exactly ⟨v, y⟩ > sup ⟨v, N a⟩"
+        else:
+            verified = None
+            reason = "on the border of what can be reached, within rounding"
+            lost = self._in_range()
+            if lost:
+                attainable = interior = True
+                reason = (
+                    f"attainable within rounding: N has a rank below {y.size}, and the part of y "
+                    f"in its range, all but {lost:.2g} of it, is y = N a inside the box"
                 )
-        reason = "on the border of what can be reached, within rounding"
+        witness = a if exact.witness is None else exact.witness
         return Reach(
-            None, None, None, 0.0, 0.0, self.point, math.inf, None, 0.0, self.upper(), reason
+            attainable,
+            interior,
+            verified,
+            exact.margin,
+            0.0,
+            witness,
+            math.ulp(float(np.abs(witness).max())) if exact.interior else math.inf,
+            exact.normal,
+            0.0,
+            0.0 if verified and attainable else upper,
+            reason,
         )
+
+    def _in_range(self) -> float:
+        """If N has dependent rows and y almost their dependence: its distance from the range.
+
+        0 if there is none, or if the part of y in the range of N was not found inside.
+        """
+        image, y = self.image, self.y
+        left, values, _ = np.linalg.svd(image.N, full_matrices=False)
+        kept = left[:, values > 1e-13 * max(image.N.shape) * values[0]]
+        lost = float(np.linalg.norm(y - kept @ (kept.T @ y)))
+        if kept.shape[1] == y.size or not lost <= 1e-13 * float(np.linalg.norm(y)):
+            return 0.0
+        part = BoxImage.of(kept.T @ image.N, image.low, image.high, 0.0, image.end_error)
+        search = _Search(part, kept.T @ y)
+        if not search.run(1e-6) or search.radius is None:
+            return 0.0
+        self.point = search.point
+        return max(lost, 5e-324)
 
 
 class _Moving:

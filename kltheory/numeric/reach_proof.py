@@ -11,6 +11,7 @@ where these are too coarse, in integers: a float is an integer times a power of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -171,7 +172,7 @@ def exact_gap(
     Fraction(-1, 36028797018963968)
     """
     if isinstance(v, list):
-        common = int(np.lcm.reduce([f.denominator for f in v], dtype=object))
+        common = math.lcm(*(f.denominator for f in v))
         V, ev, scale = np.array([int(f * common) for f in v], dtype=object), 0, Fraction(1, common)
     else:
         (V, ev), scale = _integers(v), Fraction(1)
@@ -185,17 +186,19 @@ def exact_gap(
     return scale * _power(ev) * (int(V @ Y) * _power(ey) - support * _power(em))
 
 
-def solve_exactly(A: Array, b: Array) -> list[Fraction] | None:
+def solve_exactly(A: Array, b: list[Fraction]) -> list[Fraction] | None:
     """Return the solution of A x = b (A square) in rationals; None if A is singular.
 
     Bareiss' elimination (1968): all intermediate results are integers.
 
-    >>> solve_exactly(np.array([[2.0, 1.0], [1.0, 1.0]]), np.array([1.0, 1.0]))
+    >>> solve_exactly(np.array([[2.0, 1.0], [1.0, 1.0]]), [Fraction(1), Fraction(1)])
     [Fraction(0, 1), Fraction(1, 1)]
     """
-    (rows, ea), (right, eb) = _integers(A), _integers(b)
+    rows, exponent = _integers(A)
+    common = math.lcm(*(value.denominator for value in b))
+    right = np.array([int(value * common) for value in b], dtype=object)
     T = np.concatenate([rows, right[:, None]], axis=1)
-    n, last = len(right), 1
+    n, last = len(b), 1
     for i in range(n):
         pivot = next((j for j in range(i, n) if T[j, i] != 0), None)
         if pivot is None:
@@ -208,4 +211,4 @@ def solve_exactly(A: Array, b: Array) -> list[Fraction] | None:
     for i in reversed(range(n)):
         rest = T[i, n] - sum(T[i, j] * x[j] for j in range(i + 1, n))
         x[i] = Fraction(rest) / T[i, i]
-    return [value * _power(eb - ea) for value in x]
+    return [value / (common * _power(exponent)) for value in x]

@@ -286,9 +286,31 @@ class _Dual:
         self.B2 = activation.B2
         self.unimodal = activation.built_in
 
-    def z(self, state: Array) -> Array:
-        """Return z(S)."""
-        return np.asarray(self.branches.Z_inverse(self.Z0 - self.omega * (state @ self.N), self.z0))
+    def z(self, state: Array, near: Array) -> Array:
+        """Return z(S); `near` is where to look first."""
+        return self.inverse(self.Z0 - self.omega * (state @ self.N), near)
+
+    def inverse(self, zeta: Array, near: Array) -> Array:
+        """Return Z⁻¹(ζ) on the branches of z0: by Newton's iteration where Z⁻¹ is a table."""
+        if self.activation.built_in and self.activation.name in _QUICK_INVERSE:
+            return np.asarray(self.branches.Z_inverse(zeta, near))
+        z, left = near.copy(), np.arange(near.size)
+        low, high = self.branches.interval(near)
+        with np.errstate(all="ignore"):
+            for _ in range(10):
+                at = z[left]
+                ahead = at + self.activation.dphi(at) * (zeta[left] - self.branches.Z(at))
+                done = np.abs(ahead - at) <= 1e-14 * (1.0 + np.abs(at))
+                inside = (ahead > low[left]) & (ahead < high[left])
+                z[left] = np.where(inside, ahead, np.nan)
+                left = left[~done & inside]
+                if left.size == 0:
+                    break
+        missing = np.isnan(z)
+        missing[left] = True
+        if missing.any():
+            z[missing] = self.branches.Z_inverse(zeta[missing], near[missing])
+        return z
 
     def newton(self, steps: int) -> tuple[Array, Array]:
         """Return S and z(S) with ‖r(S)‖ as small as floats allow."""
@@ -309,7 +331,7 @@ class _Dual:
                 part = 1.0
                 while part > 1e-8:
                     ahead = state + part * direction
-                    z_ahead = self.z(ahead)
+                    z_ahead = self.z(ahead, z)
                     r_ahead = self.N @ self.activation.phi(z_ahead) - self.y
                     size_ahead = float(np.linalg.norm(r_ahead))
                     if size_ahead <= (1.0 - 0.25 * part) * size:
@@ -385,7 +407,7 @@ class _Dual:
             asked = width * (1.0 + 1e-10) + 8.0 * _Z_ERROR * (1.0 + np.abs(Z))
             for _ in range(60):
                 with np.errstate(all="ignore"):
-                    end = np.asarray(self.branches.Z_inverse(Z + side * rising * asked, z))
+                    end = self.inverse(Z + side * rising * asked, z)
                     got = self.branches.Z(end)
                     needed = width + 2.0 * _Z_ERROR * (2.0 + np.abs(Z) + np.abs(got))
                     short = ~(np.abs(got - Z) >= needed)
@@ -396,6 +418,9 @@ class _Dual:
             beyond = self.branches.interval(z)[int(side > 0)]
             ends.append(np.where(short, beyond, end))
         return np.minimum(ends[0], z), np.maximum(ends[1], z)
+
+
+_QUICK_INVERSE = ("sigmoid", "tanh", "softplus", "sin", "arctan")
 
 
 def slope_below(activation: Activation, z: Array) -> Array:

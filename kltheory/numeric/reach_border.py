@@ -1,0 +1,211 @@
+"""The border of the image of a box, in rational arithmetic.
+
+Near a face of {N a : low ≤ a ≤ high} the closest point has its columns at an end of the box, but
+for a few; the face's normal v is orthogonal to those few, and ⟨v, y⟩ against sup ⟨v, N a⟩ tells on
+which side of it y lies.  With the few columns guessed from floats, all the rest is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kltheory.numeric.reach_proof import BoxImage, exact_gap, solve_exactly
+from kltheory.numeric.rounding import down
+
+__all__ = ["Border", "decide"]
+
+Array = NDArray[np.float64]
+
+_MOST_ROWS = 50
+_MOST_ENTRIES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Border:
+    """What rational arithmetic says."""
+
+    attainable: bool | None
+    """Whether y = N a for some a in the closed box."""
+    interior: bool | None
+    """Whether y = N a for some a in the open box."""
+    margin: float
+    """With interior=True: what is left between such an a and the ends (rounded down)."""
+    witness: Array | None
+    """That a, rounded."""
+    normal: Array | None
+    """With interior=False: v, rounded, with ⟨v, y⟩ ≥ sup ⟨v, N a⟩."""
+
+
+def decide(image: BoxImage, y: Array, a: Array, v: Array) -> Border:
+    """Decide from a point a near the closest one, and a direction v near the normal there.
+
+    >>> box = BoxImage.of(np.array([[1.0, 1.0]]), np.zeros(2), np.ones(2), 0.0, 0.0)
+    >>> found = decide(box, np.array([2.0]), np.ones(2), np.ones(1))
+    >>> found.attainable, found.interior
+    (True, False)
+    """
+    m, k = image.N.shape
+    if not image.exact or m > _MOST_ROWS or m * k > _MOST_ENTRIES:
+        return Border(None, None, 0.0, None, None)
+    with np.errstate(all="ignore"):
+        return _decide(image, y, a, v)
+
+
+def _decide(image: BoxImage, y: Array, a: Array, v: Array) -> Border:
+    inside = _inside(image, y, a)
+    if inside is not None:
+        return inside
+    on_face = Border(None, None, 0.0, None, None)
+    for few in _guesses(image, a):
+        normal = _normal(image.N[:, few], v)
+        if normal is None:
+            continue
+        gap = exact_gap(image.N, y, image.low, image.high, normal)
+        if gap is None or not any(normal):
+            continue
+        if gap < 0:
+            inside = _inside(image, y, _inwards(image, a, few, normal, -gap))
+            if inside is not None:
+                return inside
+            continue
+        rounded = np.array([float(f) for f in normal])
+        rounded /= np.linalg.norm(rounded)
+        if gap > 0:
+            return Border(False, False, 0.0, None, rounded)
+        if not _moves(image, normal):
+            continue  # v is orthogonal to all: y may still be inside
+        point = _on_face(image, y, a, few)
+        on_face = Border(None if point is None else True, False, 0.0, point, rounded)
+        if point is not None:
+            return on_face
+    return on_face
+
+
+def _guesses(image: BoxImage, a: Array) -> list[NDArray[np.intp]]:
+    """Return candidates for the columns that are not at an end, fewer than there are rows."""
+    room = np.minimum(a - image.low, image.high - a) / np.maximum(1.0, np.abs(a))
+    room = np.where(image.low == image.high, 0.0, room)
+    found: list[NDArray[np.intp]] = []
+    for least in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-9, 0.0):
+        few = np.flatnonzero(room > least)
+        if few.size < image.N.shape[0] and not any(np.array_equal(few, old) for old in found):
+            found.append(few)
+    return found
+
+
+def _pivots(M: Array) -> NDArray[np.intp]:
+    """Return as many independent columns of M as it has rows, best first."""
+    from scipy.linalg import qr
+
+    _, order = qr(M, mode="r", pivoting=True)
+    return np.asarray(order[: M.shape[0]], dtype=np.intp)
+
+
+def _normal(few: Array, v: Array) -> list[Fraction] | None:
+    """Return a vector orthogonal to the columns `few`, (m, q), close to v; None: they depend."""
+    m, q = few.shape
+    v = v / np.abs(v).max()
+    normal = [Fraction(float(x)) for x in v]
+    if q == 0:
+        return normal
+    rows = _pivots(few.T)
+    others = np.setdiff1d(np.arange(m), rows)
+    # Few digits are enough for the entries that are free, and keep the rest short.
+    free = np.round(v[others] * 2.0**20) / 2.0**20
+    right = [-_product(few[others, j], [Fraction(float(x)) for x in free]) for j in range(q)]
+    solved = solve_exactly(few[rows].T, right)
+    if solved is None:
+        return None
+    for i, x in zip(others, free, strict=True):
+        normal[i] = Fraction(float(x))
+    for i, value in zip(rows, solved, strict=True):
+        normal[i] = value
+    return normal
+
+
+def _product(row: Array, values: list[Fraction]) -> Fraction:
+    pairs = zip(row, values, strict=True)
+    return sum((Fraction(float(c)) * x for c, x in pairs), start=Fraction(0))
+
+
+def _moves(image: BoxImage, normal: list[Fraction]) -> bool:
+    """Return whether ⟨v, N a⟩ is not constant on the box."""
+    return any(_product(image.N[:, j], normal) != 0 for j in np.flatnonzero(image.low < image.high))
+
+
+def _rest(image: BoxImage, y: Array, a: Array, basis: NDArray[np.intp]) -> list[Fraction]:
+    """Return y - N a over the columns that are not in the basis."""
+    others = np.setdiff1d(np.arange(a.size), basis)
+    others = others[a[others] != 0.0]
+    values = [Fraction(float(x)) for x in a[others]]
+    rows = zip(y, image.N[:, others], strict=True)
+    return [Fraction(float(target)) - _product(row, values) for target, row in rows]
+
+
+def _inside(image: BoxImage, y: Array, a: Array) -> Border | None:
+    """Solve N a = y exactly in m columns, the others left as they are; all must be inside."""
+    m = image.N.shape[0]
+    free = image.low < image.high
+    room = np.where(free, np.minimum(a - image.low, image.high - a), 0.0)
+    if free.sum() < m or not (room[free] > 0.0).all():
+        return None
+    basis = _pivots(image.N * np.minimum(room, 1.0))
+    solved = solve_exactly(image.N[:, basis], _rest(image, y, a, basis))
+    if solved is None:
+        return None
+    margin = down(_least_room(image, basis, solved))
+    others = np.setdiff1d(np.flatnonzero(free), basis)
+    margin = min(margin, float(room[others].min(initial=np.inf)) * (1.0 - 1e-15))
+    if not margin > 0.0:
+        return None
+    point = a.copy()
+    point[basis] = [float(x) for x in solved]
+    return Border(True, True, margin, point, None)
+
+
+def _inwards(
+    image: BoxImage, a: Array, few: NDArray[np.intp], normal: list[Fraction], gap: Fraction
+) -> Array:
+    """Return a point whose columns at an end are moved inwards, all alike, until the gap closes."""
+    v = np.array([float(f) for f in normal])
+    pull = v @ image.N
+    pull[few] = 0.0
+    pull[image.low == image.high] = 0.0
+    total = float(np.abs(pull).sum())
+    move = float(gap) / total if total > 0.0 else 0.0
+    point = np.where(pull > 0.0, image.high - move, np.where(pull < 0.0, image.low + move, a))
+    return np.asarray(point)
+
+
+def _least_room(image: BoxImage, basis: NDArray[np.intp], values: list[Fraction]) -> Fraction:
+    room = Fraction(1)
+    for j, value in zip(basis, values, strict=True):
+        for end, sign in ((image.low[j], 1), (image.high[j], -1)):
+            if np.isfinite(end):
+                room = min(room, sign * (value - Fraction(float(end))))
+    return room
+
+
+def _on_face(image: BoxImage, y: Array, a: Array, few: NDArray[np.intp]) -> Array | None:
+    """Return a point of the closed box with N a = y, all columns but a few at an end."""
+    nearer = np.where(a - image.low <= image.high - a, image.low, image.high)
+    point = nearer.copy()
+    point[few] = a[few]
+    if not np.isfinite(point).all():
+        return None
+    rest = _rest(image, y, point, few)
+    rows = _pivots(image.N[:, few].T) if few.size else few
+    solved = solve_exactly(image.N[np.ix_(rows, few)], [rest[i] for i in rows]) if few.size else []
+    if solved is None:
+        return None
+    for row, target in zip(image.N[:, few], rest, strict=True):
+        if _product(row, solved) != target:
+            return None
+    if few.size and _least_room(image, few, solved) < 0:
+        return None
+    point[few] = [float(x) for x in solved]
+    return point
