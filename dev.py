@@ -3,6 +3,7 @@
 python3 dev.py demo            the answer of `kltheory bound --loss lojasiewicz --alpha 0.5`
 python3 dev.py test [-- ARGS]  lint, types, import contracts, all tests; ARGS go to pytest
 python3 dev.py lint            the same without the tests
+python3 dev.py docs            the theory with its proofs and the reference: docs/_build/html
 
 The first run makes a virtual environment in .venv (another place: KLTHEORY_VENV) and installs
 into it, with uv where it is on PATH, else with pip.
@@ -26,6 +27,10 @@ LINT = [
     [PYTHON, "-m", "ruff", "format", "--check", "."],
     [PYTHON, "-m", "mypy", "--strict", "kltheory"],
     [str(BIN / f"lint-imports{EXE}")],
+]
+# Every warning and every broken link is an error; nothing is fetched from a network.
+DOCS = [
+    [PYTHON, "-m", "sphinx", "-n", "-W", "--keep-going", "-q", "-E", "docs", "docs/_build/html"]
 ]
 
 
@@ -54,7 +59,8 @@ def install(extras: str) -> None:
 def main(arguments: list[str]) -> int:
     """Run all steps of a task; 1 if any of them failed."""
     task, rest = (arguments or [""])[0], arguments[1:]
-    tasks = {"demo": DEMO, "lint": LINT, "test": [*LINT, [PYTHON, "-m", "pytest", *rest[1:]]]}
+    test = [*LINT, [PYTHON, "-m", "pytest", *rest[1:]]]
+    tasks = {"demo": DEMO, "lint": LINT, "docs": DOCS, "test": test}
     if task not in tasks or (rest and (task != "test" or rest[0] != "--")):
         print(__doc__, file=sys.stderr)
         return 2
@@ -62,7 +68,7 @@ def main(arguments: list[str]) -> int:
         print("dev.py: kltheory needs Python 3.11 or newer, this is", sys.version, file=sys.stderr)
         return 2
     try:
-        install("" if task == "demo" else "dev,plot,certified")
+        install({"demo": "", "docs": "docs"}.get(task, "dev,plot,certified,notebooks"))
     except subprocess.CalledProcessError as error:
         print("dev.py: the installation failed:", *error.cmd, file=sys.stderr)
         print(f"dev.py: for a fresh start remove {VENV}", file=sys.stderr)
