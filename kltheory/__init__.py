@@ -27,6 +27,8 @@ _HOME = {
     "estimate_from_gradients": "kltheory.numeric.estimate",
     "estimate_from_decay": "kltheory.numeric.estimate",
     "width": "kltheory.numeric.width",
+    "check": "kltheory.check",
+    "check_trajectory": "kltheory.check",
     "Problem": "kltheory.problem",
     "TwoLayerNetwork": "kltheory.empirical.network",
     "descend": "kltheory.empirical.dynamics",
