@@ -87,7 +87,7 @@ def _prose(line: str) -> str:
 
 
 def _as_written(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are plain text: keep paragraphs, keep the lines of indented ones, keep doctests."""
+    """Docstrings are plain text: keep paragraphs, the lines of indented ones, and doctests."""
     out: list[str] = []
     for paragraph in "\n".join(lines).strip("\n").split("\n\n"):
         rows = paragraph.strip("\n").split("\n")
