@@ -95,7 +95,10 @@ def compare(
 
 
 def _formula(text: str | sp.Expr, variable: str) -> Any:
-    return parse(text, variable).expr if isinstance(text, str) else sp.sympify(text)
+    if isinstance(text, str):
+        return parse(text, variable).expr
+    expr = sp.sympify(text)
+    return expr.subs({q: sp.Symbol(q.name, positive=True) for q in expr.free_symbols})
 
 
 def _free_of(given: Any, wanted: Any, extra: list[str], up_to: str) -> bool:
