@@ -29,6 +29,7 @@ _HOME = {
     "width": "kltheory.numeric.width",
     "check": "kltheory.check",
     "check_trajectory": "kltheory.check",
+    "certify": "kltheory.certify",
     "Problem": "kltheory.problem",
     "TwoLayerNetwork": "kltheory.empirical.network",
     "descend": "kltheory.empirical.dynamics",
