@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,31 +51,34 @@ class Reach:
     """Whether y is in the image of a box, and the proof."""
 
     attainable: bool | None
-    """y = N a for some a in the closed box; None: on the border, within rounding."""
+    """Whether y = N a for some a in the closed box; None: on its border, within rounding."""
     interior: bool | None
     """y = N a for some a in the open box: then the flow reaches zero loss, and θ converges."""
     verified: str | None
     """How the verdict was proved: "interval" (floats with bounds on every rounding error),
     "exact" (rational arithmetic), or None."""
-    margin: float
-    """With interior=True: some a with N a = y keeps this far from the ends of the box (proved)."""
-    distance: float
-    """With attainable=False: dist(y, image) is at least this (proved)."""
-    witness: Array | None
-    """a, next to which N a = y has a solution (attainable), or the point whose image is closest."""
-    witness_error: float
-    """With interior=True: the solution is within this of the witness, in every entry."""
-    separating: Array | None
-    """With attainable=False: v with ‖v‖ = 1 and ⟨v, y⟩ - distance ≥ ⟨v, N a⟩ on the box."""
-    limit_loss: float
-    """½‖N a - y‖² at its infimum over the box: the limit of the square loss (a lower bound)."""
-    limit_loss_upper: float
-    """What the witness gives: an upper bound on that infimum."""
     reason: str
     """The verdict in a sentence."""
+    margin: float = 0.0
+    """With interior=True: some a with N a = y keeps this far from the ends of the box (proved)."""
+    distance: float = 0.0
+    """With attainable=False: dist(y, image) is at least this (proved)."""
+    witness: Array | None = None
+    """a, next to which N a = y has a solution (attainable), or the point whose image is closest."""
+    witness_error: float = math.inf
+    """With interior=True: the solution is within this of the witness, in every entry."""
+    separating: Array | None = None
+    """With attainable=False: v, ‖v‖ = 1, with ⟨v, y⟩ - distance ≥ ⟨v, N a⟩ on the box (rounded)."""
+    separating_exact: tuple[Fraction, ...] | None = None
+    """With verified="exact" and interior=False: v (of some length) such that ⟨v, y⟩ is above
+    ⟨v, N a⟩ for all a in the open box, exactly; in the closed one, if attainable=False."""
+    limit_loss: float = 0.0
+    """½‖N a - y‖² at its infimum over the box: the limit of the square loss (a lower bound)."""
+    limit_loss_upper: float = 0.0
+    """What the witness gives: an upper bound on that infimum."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Return plain data; a number that is not finite is None."""
         return {
             "attainable": self.attainable,
             "interior": self.interior,
@@ -82,8 +86,11 @@ class Reach:
             "margin": self.margin,
             "distance": self.distance,
             "witness": None if self.witness is None else self.witness.tolist(),
-            "witness_error": self.witness_error,
+            "witness_error": self.witness_error if math.isfinite(self.witness_error) else None,
             "separating": None if self.separating is None else self.separating.tolist(),
+            "separating_exact": None
+            if self.separating_exact is None
+            else [str(f) for f in self.separating_exact],
             "limit_loss": self.limit_loss,
             "limit_loss_upper": self.limit_loss_upper,
             "reason": self.reason,
@@ -263,6 +270,9 @@ class _Search:
 
     def _separate(self, v: Array) -> None:
         bound = float(self.image.distance(self.y, v))
+        if not (bound > 0.0 or self.image.bounded):
+            v = self.image.turned(v)
+            bound = float(self.image.distance(self.y, v))
         if bound > self.distance:
             self.distance, self.direction = bound, v / np.linalg.norm(v)
 
@@ -299,14 +309,12 @@ class _Search:
                 False,
                 False,
                 "interval",
-                0.0,
-                self.distance,
-                self.point,
-                math.inf,
-                self.direction,
-                loss,
-                max(self.upper(), loss),
                 reason,
+                distance=self.distance,
+                witness=self.point,
+                separating=self.direction,
+                limit_loss=loss,
+                limit_loss_upper=max(self.upper(), loss),
             )
         image, a = self.image, self.point
         free = image.low != image.high
@@ -314,14 +322,21 @@ class _Search:
         margin = float((room - image.end_error - self.radius[free]).min(initial=math.inf))
         reason = f"attainable: y = N a with every neuron at least {margin:.3g} inside its interval"
         return Reach(
-            True, True, "interval", margin, 0.0, a, float(self.radius.max()), None, 0.0, 0.0, reason
+            True,
+            True,
+            "interval",
+            reason,
+            margin=margin,
+            witness=a,
+            witness_error=float(self.radius.max()),
         )
 
     def border(self) -> Reach:
         """Return what rational arithmetic says, where floats decide nothing."""
-        image, y, a = self.image, self.y, self.point
-        exact = decide(image, y, a, self.last)
-        upper, lost = self.upper(), 0.0
+        dependent = self._in_range()
+        if dependent is not None:
+            return dependent
+        exact = decide(self.image, self.y, self.point, self.last)
         attainable, interior = exact.attainable, exact.interior
         verified: str | None = "exact"
         if interior:
@@ -332,52 +347,50 @@ class _Search:
         elif attainable:
             reason = (
                 "on the border of what can be reached, exactly: the loss tends to 0 and the "
-                "parameters tend to no limit"
+                "parameters grow without bound"
             )
         elif attainable is False:
             reason = "impossible, by less than floats can tell: exactly ⟨v, y⟩ > sup ⟨v, N a⟩"
         else:
-            verified = None
+            verified = None if interior is None else "exact"
             reason = "on the border of what can be reached, within rounding"
-            lost = self._in_range()
-            if lost:
-                attainable = interior = True
-                reason = (
-                    f"attainable within rounding: N has a rank below {y.size}, and the part of y "
-                    f"in its range, all but {lost:.2g} of it, is y = N a inside the box"
-                )
-        witness = a if exact.witness is None else exact.witness
+        witness = self.point if exact.witness is None else exact.witness
         return Reach(
             attainable,
             interior,
             verified,
-            exact.margin,
-            0.0,
-            witness,
-            math.ulp(float(np.abs(witness).max())) if exact.interior else math.inf,
-            exact.normal,
-            0.0,
-            0.0 if verified and attainable else upper,
             reason,
+            margin=exact.margin,
+            witness=witness,
+            witness_error=math.ulp(float(np.abs(witness).max())) if interior else math.inf,
+            separating=exact.normal,
+            separating_exact=exact.rational,
+            limit_loss_upper=0.0 if attainable else self.upper(),
         )
 
-    def _in_range(self) -> float:
-        """If N has dependent rows and y almost their dependence: its distance from the range.
-
-        0 if there is none, or if the part of y in the range of N was not found inside.
-        """
+    def _in_range(self) -> Reach | None:
+        """If rows of N depend on each other within rounding, and y has their dependence likewise:
+        what can be said.  Which of them are off by 1e-16 is then no question for a proof."""
         image, y = self.image, self.y
         left, values, _ = np.linalg.svd(image.N, full_matrices=False)
         kept = left[:, values > 1e-13 * max(image.N.shape) * values[0]]
         lost = float(np.linalg.norm(y - kept @ (kept.T @ y)))
         if kept.shape[1] == y.size or not lost <= 1e-13 * float(np.linalg.norm(y)):
-            return 0.0
+            return None
         part = BoxImage.of(kept.T @ image.N, image.low, image.high, 0.0, image.end_error)
         search = _Search(part, kept.T @ y)
-        if not search.run(1e-6) or search.radius is None:
-            return 0.0
+        inside = search.run(1e-6) and search.radius is not None
+        reason = f"N has a rank below {y.size}, and y is in its range but for {lost:.2g}: " + (
+            "that part is y = N a inside the box, within rounding"
+            if inside
+            else "that part is on the border of what can be reached, within rounding"
+        )
         self.point = search.point
-        return max(lost, 5e-324)
+        self.residual = float(np.linalg.norm(y - image.N @ search.point))
+        verdict = True if inside else None
+        return Reach(
+            verdict, verdict, None, reason, witness=self.point, limit_loss_upper=self.upper()
+        )
 
 
 class _Moving:

@@ -37,7 +37,9 @@ class Border:
     witness: Array | None
     """That a, rounded."""
     normal: Array | None
-    """With interior=False: v, rounded, with ⟨v, y⟩ ≥ sup ⟨v, N a⟩."""
+    """With interior=False: v with ⟨v, y⟩ ≥ sup ⟨v, N a⟩, rounded, ‖v‖ = 1."""
+    rational: tuple[Fraction, ...] | None
+    """That v, as it is, of some length."""
 
 
 def decide(image: BoxImage, y: Array, a: Array, v: Array) -> Border:
@@ -50,7 +52,7 @@ def decide(image: BoxImage, y: Array, a: Array, v: Array) -> Border:
     """
     m, k = image.N.shape
     if not image.exact or m > _MOST_ROWS or m * k > _MOST_ENTRIES:
-        return Border(None, None, 0.0, None, None)
+        return Border(None, None, 0.0, None, None, None)
     with np.errstate(all="ignore"):
         return _decide(image, y, a, v)
 
@@ -59,7 +61,7 @@ def _decide(image: BoxImage, y: Array, a: Array, v: Array) -> Border:
     inside = _inside(image, y, a)
     if inside is not None:
         return inside
-    on_face = Border(None, None, 0.0, None, None)
+    on_face = Border(None, None, 0.0, None, None, None)
     for few in _guesses(image, a):
         normal = _normal(image.N[:, few], v)
         if normal is None:
@@ -75,11 +77,11 @@ def _decide(image: BoxImage, y: Array, a: Array, v: Array) -> Border:
         rounded = np.array([float(f) for f in normal])
         rounded /= np.linalg.norm(rounded)
         if gap > 0:
-            return Border(False, False, 0.0, None, rounded)
+            return Border(False, False, 0.0, None, rounded, tuple(normal))
         if not _moves(image, normal):
             continue  # v is orthogonal to all: y may still be inside
         point = _on_face(image, y, a, few)
-        on_face = Border(None if point is None else True, False, 0.0, point, rounded)
+        on_face = Border(None if point is None else True, False, 0.0, point, rounded, tuple(normal))
         if point is not None:
             return on_face
     return on_face
@@ -164,7 +166,7 @@ def _inside(image: BoxImage, y: Array, a: Array) -> Border | None:
         return None
     point = a.copy()
     point[basis] = [float(x) for x in solved]
-    return Border(True, True, margin, point, None)
+    return Border(True, True, margin, point, None, None)
 
 
 def _inwards(

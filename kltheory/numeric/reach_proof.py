@@ -110,6 +110,21 @@ class BoxImage:
             bound = gap / length * (1.0 - gamma(m + 8))
         return np.where((gap > 0.0) & np.isfinite(bound), bound, 0.0)
 
+    def turned(self, v: Array) -> Array:
+        """Return a v nearby that points, beyond doubt, away from every infinite end."""
+        length = float(np.linalg.norm(v))
+        unsure = 8.0 * length * (gamma(self.N.shape[0]) * self.norms + self.errors)
+        for _ in range(4):
+            c = v @ self.N
+            over = np.where(np.isposinf(self.high), np.maximum(c + unsure, 0.0), 0.0)
+            under = np.where(np.isneginf(self.low), np.maximum(unsure - c, 0.0), 0.0)
+            wrong = np.flatnonzero((over > 0.0) | (under > 0.0))
+            if wrong.size == 0:
+                break
+            change = 2.0 * (under - over)[wrong]
+            v = v + np.linalg.lstsq(self.N[:, wrong].T, change)[0]
+        return v
+
     def proves(self, y: Array, a: Array) -> Array | None:
         """Return d with: N b = y for some b with |b - a| ≤ d, b inside the box; None: not proved.
 
