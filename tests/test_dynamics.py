@@ -29,7 +29,7 @@ from kltheory.empirical.flow import conservation_defect
 from kltheory.empirical.mirror import newton_limit
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.reduced import reduce
-from kltheory.empirical.rows import SMALL
+from kltheory.empirical.rows import LEVELS
 from kltheory.empirical.shared_path import shared_path
 from kltheory.empirical.step_size import required_step, safe_step, unstable_from
 from kltheory.errors import InputError
@@ -169,7 +169,7 @@ def test_nonlinear_operators_are_trained_in_the_signal_form(train: str) -> None:
 @pytest.mark.parametrize("size", [1e-4, 0.9e-3, 5e-3, 0.1, 0.9])
 def test_step_without_exponentials_is_exact_at_every_size(name: str, size: float) -> None:
     """In each range of |δ| the iterates of the fast and the plain step agree to rounding."""
-    assert SMALL == 1e-3
+    assert LEVELS == (1e-3, 1e-2)
     problem, net = _draw(4, activation=name)
     problem = Problem(problem.operator, problem.observation + 0.5)
     reduced = reduce(problem, net, "hidden")

@@ -26,9 +26,11 @@ Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) over the whole batch."""
 
 _CHUNK = 256
-_ROW_ENTRIES = 2**20
+_ROW_ENTRIES = 2**19
 _MOST_ROWS = 96
-_FAILURE_EVERY = 64
+_PERIOD = 64
+"""Runs start, and failure is tried to be proved, at multiples of so many steps: thus at the same steps
+of a run in any company.  A multiple of `rows.DELAY` and a divisor of `_CHUNK`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +163,6 @@ class _Engine:
     def run(self) -> Iterator[tuple[int, Outcome]]:
         """Run the queue to its end."""
         with np.errstate(all="ignore"):
-            while len(self.running) < self.rows.y.shape[0] and self.queue:
-                self._start(len(self.running), 0)
             self._settle(0)
             while self.running and not self.interrupted():
                 self._chunk()
@@ -186,7 +186,7 @@ class _Engine:
             j = self.clock % _CHUNK
             active = len(self.running)
             rows.pull(active, self.squares[j, :active])
-            for a, b in rows.sort_levels(active):
+            for a, b in rows.sort(active):
                 self._exchange(a, b, j)
             rows.push(active)
             if j == _CHUNK - 1:
@@ -196,18 +196,17 @@ class _Engine:
             j += 1
             self.clock += 1
             self._evaluate(slice(0, active), j)
-            if self.stop_failed and self.clock % _FAILURE_EVERY == 0:
+            if self.stop_failed and self.clock % _PERIOD == 0:
                 self._stop_failed(j)
-            now = self.losses[j, : len(self.running)]
-            if self.clock >= self.next_event or not (now.min(initial=np.inf) >= limit):
+            least = np.minimum.reduce(self.losses[j, :active])
+            if self.clock >= self.next_event or not (least >= limit):
                 self._settle(j)
-            if j == _CHUNK - 1:
+            if self.clock % _CHUNK == _CHUNK - 1:
                 return
 
     def _evaluate(self, rows: slice, j: int) -> None:
-        r = self.rows.residuals(rows)
         squares = self.squares[j, rows]
-        np.vecdot(r, r, out=squares)
+        self.rows.observe(rows, squares)
         if not self.rows.mse:
             self.losses[j, rows] = self.rows.values(squares, rows)
         if self.clock % self.every in self.phases:
@@ -217,14 +216,23 @@ class _Engine:
         """Stop what is done, start what waits, show what is watched; then say when to come back."""
         # From the last row on, so that a row that takes the place of another was seen already.
         for row in reversed(range(len(self.running))):
-            while row < len(self.running) and self._settle_row(row, j):
-                pass
+            self._settle_row(row, j)
+        if self.queue and not self.running:
+            self.clock += -self.clock % _PERIOD
+            self.rows.pending = 0
+        room, j = self.rows.y.shape[0], self.clock % _CHUNK
+        while self.queue and len(self.running) < room and self.clock % _PERIOD == 0:
+            self._start(j)
+            self._settle_row(len(self.running) - 1, j)
         self.phases = {run.start % self.every for run in self.running}
-        self.next_event = min((self._next_event(run) for run in self.running), default=0)
+        events = [self._next_event(run) for run in self.running]
+        if self.queue and len(self.running) < room:
+            events.append(self.clock + _PERIOD - self.clock % _PERIOD)
+        self.next_event = min(events, default=0)
 
-    def _settle_row(self, row: int, j: int) -> bool:
-        """Return whether the run in a row was stopped and another one started there."""
-        run, waiting = self.running[row], len(self.queue)
+    def _settle_row(self, row: int, j: int) -> None:
+        """Stop the run in a row if it is done, or show it if it is watched now."""
+        run = self.running[row]
         step = self.clock - run.start
         value = self.losses[j, row]
         limit = 2.0 * self.tol if self.rows.mse else self.tol
@@ -238,7 +246,6 @@ class _Engine:
             self._stop(row, j, "budget")
         elif step in run.job.watch:
             run.watched.append(Watched(step, self._network(row)))
-        return len(self.queue) < waiting
 
     def _outside(self, run: _Running) -> float:
         """Return the least loss of any signal at all, if V is trained: 0 if y is in Im A."""
@@ -253,18 +260,13 @@ class _Engine:
 
     # -- rows --------------------------------------------------------------------------------
 
-    def _start(self, row: int, j: int) -> None:
-        job = self.queue.pop()
+    def _start(self, j: int) -> None:
+        job, row = self.queue.pop(), len(self.running)
         reduced, self.waiting = (self.waiting or job.system()), None
         self.rows.load(row, reduced, job.step)
-        run = _Running(job, reduced, self.clock)
-        if row < len(self.running):
-            self.running[row] = run
-        else:
-            self.running.append(run)
+        self.running.append(_Running(job, reduced, self.clock))
         self.phases.add(self.clock % self.every)
         self._evaluate(slice(row, row + 1), j)
-        self.next_event = self.clock
 
     def _exchange(self, a: int, b: int, j: int) -> None:
         """Exchange two runs; the arrays of `rows` are exchanged by the caller."""
@@ -274,7 +276,7 @@ class _Engine:
 
     def _network(self, row: int) -> TwoLayerNetwork:
         reduced = self.running[row].reduced
-        inner = self.rows.inner[row].copy() if self.rows.both else None
+        inner = reduced.inner + self.rows.dp(row) if self.rows.both else None
         return reduced.trained(reduced.z0 + self.rows.dz(row), inner)
 
     def _collect(self, row: int, j: int) -> None:
@@ -289,7 +291,7 @@ class _Engine:
         run.drift.append(self.drift[due : j + 1 : self.every, row].copy())
 
     def _stop(self, row: int, j: int, status: str, bound: float = 0.0) -> None:
-        """Finish the run in a row, and give the row to the next one."""
+        """Finish the run in a row; the last one takes its place."""
         run = self.running[row]
         self._collect(row, j)
         squares = np.concatenate(run.squares)
@@ -310,9 +312,7 @@ class _Engine:
         )
         self.done.append((run.job.index, outcome))
         self.finished_steps += self.steps
-        if self.queue and status != "interrupted":
-            self._start(row, j)
-            return
+        self.next_event = self.clock
         last = len(self.running) - 1
         if row != last:
             self.rows.swap(row, last)

@@ -1,11 +1,15 @@
 """Many reduced runs as rows of one set of arrays: residuals and gradient steps in place.
 
-For φ(z) = a + b tanh(c z) no exponential is needed: with τ = tanh(c z) and δ = c Δz, the addition
-formula gives the step exactly, τ ← τ - (1 - τ²)T/(1 - τT), T = tanh δ.  Writing T = δ/C with
-C = δ coth δ makes it τ ← τ - (1 - τ²)δ/(C - τδ), and C needs two or three terms of its series
-    C = 1 + δ²/3 - δ⁴/45 + 2δ⁶/945 - ...
-once δ is small.  Which form a row takes depends on that row alone, so that a run gives the same
-bits in whatever company it is computed.
+For φ(z) = a + b tanh(c z) no exponential is needed: with τ = tanh(c z) and δ = -c Δz, the addition
+formula gives the step exactly, τ ← τ - (1 - τ²)T/(1 - τT), T = tanh δ.  With T = δ/C it becomes
+τ ← τ - (1 - τ²)δ/(C - τδ), and C = δ coth δ = 1 + δ²/3 - δ⁴/45 + ... needs one or two terms while δ is
+small.  What is kept is σ = √3 τ and ε = δ/√3: then the short form has no constant left,
+σ ← σ - (3 - σ²)ε/(1 + (ε - σ)ε).  Which form a row takes depends on that row alone, so that a run
+gives the same bits in whatever company it is computed.
+
+If V is trained, P changes by a matrix of rank one at every step.  These changes wait as the factors
+C and Φ of P - CΦ, the rows of Φ below those of P, so that one product serves both; after `DELAY`
+steps they are subtracted at once.  P is thus written once in so many steps.
 """
 
 from __future__ import annotations
@@ -19,13 +23,20 @@ from kltheory.activation import Activation
 from kltheory.empirical.reduced import Reduced, tanh_form
 from kltheory.loss_functions import MSE, LossFunction, RadialLoss
 
-__all__ = ["LEVELS", "Rows"]
+__all__ = ["DELAY", "LEVELS", "Rows"]
 
 Array = NDArray[np.float64]
 
-LEVELS = (1e-3, 1e-2, 0.3)
-"""Bounds on |δ| for the series with one term, with two terms, and for the rational form of tanh;
-beyond the last, tanh itself.  The error in τ is below 3e-17, 3e-17 and 4e-16."""
+LEVELS = (1e-3, 1e-2)
+"""Bounds on |δ| for the series with one and with two terms, errors in τ below |δ|⁵/45 and 2|δ|⁷/945,
+3e-17; beyond the last, tanh itself."""
+
+DELAY = 4
+"""After how many steps the changes of P are carried out, if V is trained."""
+
+_ROOT3 = float(np.sqrt(3.0))
+_EDGES = np.square(LEVELS)
+_BLOCK = 8
 
 
 class Rows:
@@ -36,93 +47,90 @@ class Rows:
     ) -> None:
         """Allocate all buffers once."""
         q, k = like.inner.shape
-        m = like.problem.m
         self.loss, self.activation = loss, activation
         self.both = like.train == "both"
-        self.tanh = tanh_form(activation.name) if fast else None
-        self.shifted = self.tanh is not None and not self.both
         self.mse = isinstance(loss, MSE)
-        self.inner = np.empty((capacity, q, k))
-        self.inner0 = np.empty((capacity, q, k)) if self.both else None
-        self.outer = None if like.outer is None else np.empty((capacity, m, q))
+        self.tanh = tanh_form(activation.name) if fast else None
+        # φ = unit · (shift + state), and the matrices below are those of the problem times unit.
+        self.unit = 1.0 if self.tanh is None else self.tanh.b / _ROOT3
+        self.shift = 0.0 if self.tanh is None else self.tanh.a / self.unit
+        # A radial loss is turned into the coordinates of U, where A V = U S P√k; others keep U.
+        turned = like.outer is not None and not isinstance(loss, RadialLoss)
+        m = like.problem.m if turned else q
+        waiting = DELAY if self.both else 0
+        self.q, self.pending = q, 0
+        self.matrix = np.empty((capacity, q + waiting, k))
+        self.turn = np.empty((capacity, m, q)) if turned else None
         self.y = np.empty((capacity, m))
+        self.rest = None if turned or like.outer is None else np.empty(capacity)
         self.state = np.empty((capacity, k))
         self.moved = np.empty((capacity, k))
         self.z0 = np.empty((capacity, k))
-        self.rate = np.empty(capacity)
-        self._rate_column = self.rate[:, None]
+        self.rate = np.empty((capacity, 1))
         self.omega = np.empty(capacity)
-        self.level = np.zeros(capacity, dtype=np.intp)
-        self._low = np.zeros(capacity)
-        self._high = np.zeros(capacity)
-        self._size = np.ones(capacity)
-        self._sorted = 0
-        self._segments: list[tuple[int, slice]] = []
         self.r = np.empty((capacity, m))
-        self._x = np.empty((capacity, q))
-        self._q = np.empty((capacity, q))
+        self._v = np.empty((capacity, q + waiting))
+        self._x = np.empty((capacity, q + waiting))
         self._g = np.empty((capacity, k))
-        self._phi = np.empty((capacity, k))
         self._s = np.empty((capacity, k))
         self._d = np.empty((capacity, k))
         self._w = np.empty((capacity, k))
-        self._update = np.empty((capacity, q, k)) if self.both else None
-        if self.both:
-            from scipy.linalg.blas import dger
-
-            self._dger, self._transposed = dger, [matrix.T for matrix in self.inner]
+        self._level = np.zeros(capacity, dtype=np.intp)
+        self._size = np.empty(capacity)
+        self._sorted = 0
+        self._segments: list[tuple[int, list[Array]]] = []
         self._swapped = [
-            array
-            for array in (
-                self.inner,
-                self.inner0,
-                self.outer,
-                self.y,
-                self.state,
-                self.moved,
-                self.z0,
-                self.rate,
-                self.omega,
-                self.level,
-                self._low,
-                self._high,
-                self._size,
-                self.r,
-                self._q,
-                self._g,
-                self._phi,
-            )
-            if array is not None
-        ]
+            self.matrix, self.y, self.state, self.moved, self.z0, self.rate, self.omega, self.r,
+            self._v, self._g, self._level, self._size,
+        ]  # fmt: skip
+        self._swapped += [array for array in (self.turn, self.rest) if array is not None]
+        if self.both:
+            from scipy.linalg.blas import dgemm
+
+            self._dgemm = dgemm
+            self.matrix0 = np.empty((capacity, q, k))
+            self.scale = np.empty((capacity, q))
+            self.factors = np.empty((capacity, q, DELAY))
+            self._gain = np.empty((capacity, q))
+            self._change = np.empty((_BLOCK, q, k))
+            self._swapped += [self.matrix0, self.scale, self.factors, self._gain]
 
     # -- rows --------------------------------------------------------------------------------
 
     def load(self, row: int, job: Reduced, step: float) -> None:
-        """Start a run in a row."""
-        self.inner[row], self.y[row], self.z0[row] = job.inner, job.problem.observation, job.z0
-        if self.inner0 is not None:
-            self.inner0[row] = job.inner
-        if self.outer is not None:
-            self.outer[row] = job.outer
-        self.moved[row] = 0.0
+        """Start a run in a row; if V is trained, only while nothing is pending."""
+        inner, y = job.inner * self.unit, job.problem.observation
         self.omega[row] = job.network.omega
         rate = step * job.network.omega
-        if self.tanh is None:
-            self.state[row] = job.z0
-            self.rate[row] = rate
-            return
-        a, b, c = self.tanh.a, self.tanh.b, self.tanh.c
-        self.state[row] = np.tanh(c * job.z0)
-        self.rate[row] = rate * c * c
-        if self.shifted:
-            # y = N(a + bτ): b N takes the place of N, and the constant part that of y.
-            constant = a * job.inner.sum(axis=1)
-            self.y[row] -= constant if job.outer is None else job.outer @ constant
-            self.inner[row] *= b
-        else:
-            self.rate[row] *= b
-        self._low[row], self._high[row] = np.inf, -np.inf
-        self._size[row] = np.sqrt(np.square(self.inner[row]).sum(axis=0).max())
+        if self.tanh is not None:
+            rate *= self.tanh.c**2 / 3.0
+        self.rate[row] = rate
+        scale = np.ones(self.q)
+        if job.outer is not None:
+            left, scale = job.problem.spectrum.left, job.problem.spectrum.values
+            assert left is not None
+            inner = scale[:, None] * inner
+            if self.turn is not None:
+                self.turn[row] = left
+            elif self.rest is not None:
+                inside = left.T @ y
+                self.rest[row] = np.square(y - left @ inside).sum()
+                y = inside
+        self.y[row] = y
+        self.matrix[row, : self.q] = inner
+        self.z0[row], self.moved[row] = job.z0, 0.0
+        self.state[row] = job.z0 if self.tanh is None else _ROOT3 * np.tanh(self.tanh.c * job.z0)
+        if self.both:
+            self.matrix0[row] = inner
+            self.scale[row] = scale * self.unit
+            self._gain[row] = step / (rate * job.k) * self.scale[row] ** 2
+        elif self.shift:
+            # The constant part of N φ goes to y.
+            constant = self.shift * inner.sum(axis=1)
+            self.y[row] -= constant if self.turn is None else self.turn[row] @ constant
+        # |δ_j| ≤ 3√3 |g_j|, and |g_j| ≤ max‖N_j‖ ‖v‖, or ‖g‖ if N moves.
+        self._size[row] = 27.0 * (1.0 if self.both else np.square(inner).sum(axis=0).max())
+        self._sorted = -1
 
     def swap(self, i: int, j: int) -> None:
         """Exchange two rows."""
@@ -130,48 +138,66 @@ class Rows:
             return
         for array in self._swapped:
             array[[i, j]] = array[[j, i]]
+        self._sorted = -1
 
     def dz(self, row: int) -> Array:
         """Return z - z0 of a row."""
         if self.tanh is None:
             return np.asarray(self.state[row] - self.z0[row])
-        return np.asarray(self.moved[row] / -self.tanh.c)
+        return np.asarray(self.moved[row] * (-_ROOT3 / self.tanh.c))
+
+    def dp(self, row: int) -> Array:
+        """Return P - P0 of a row, if V is trained."""
+        change = self._changes(slice(row, row + 1))[0]
+        return np.asarray(change / self.scale[row][:, None])
+
+    def _changes(self, rows: slice) -> Array:
+        """Return how far the matrices of at most `_BLOCK` rows moved; a view of a buffer."""
+        p, change = self.pending, self._change[: rows.stop - rows.start]
+        np.matmul(self.factors[rows, :, :p], self.matrix[rows, self.q : self.q + p], out=change)
+        np.subtract(self.matrix[rows, : self.q], change, out=change)
+        return np.subtract(change, self.matrix0[rows], out=change)
 
     def drift(self, rows: slice) -> Array:
         """Return ‖θ - θ0‖ of some rows."""
         if self.tanh is None:
             np.subtract(self.state[rows], self.z0[rows], out=self.moved[rows])
-            scale = 1.0
+            size = 1.0
         else:
-            scale = 1.0 / self.tanh.c**2
-        squares = np.vecdot(self.moved[rows], self.moved[rows]) * scale / self.omega[rows]
-        if self.inner0 is not None and self._update is not None:
-            change = np.subtract(self.inner[rows], self.inner0[rows], out=self._update[rows])
-            flat = change.reshape(change.shape[0], -1)
-            squares = squares + np.vecdot(flat, flat) * self.state.shape[1]
+            size = 3.0 / self.tanh.c**2
+        squares = np.vecdot(self.moved[rows], self.moved[rows]) * size / self.omega[rows]
+        if self.both:
+            k = self.state.shape[1]
+            for start in range(rows.start, rows.stop, _BLOCK):
+                block = slice(start, min(start + _BLOCK, rows.stop))
+                change = self._changes(block)
+                parts = np.vecdot(change, change) / np.square(self.scale[block])
+                squares[start - rows.start : block.stop - rows.start] += k * parts.sum(axis=1)
         return np.asarray(np.sqrt(squares))
 
     # -- one step ----------------------------------------------------------------------------
 
-    def residuals(self, rows: slice) -> Array:
-        """Evaluate r = y(θ) - y of some rows, in place, and return it."""
-        state, phi = self.state[rows], self._phi[rows]
-        if self.shifted:
-            phi = state
-        elif self.tanh is not None:
-            np.multiply(state, self.tanh.b, out=phi)
-            if self.tanh.a:
-                np.add(phi, self.tanh.a, out=phi)
+    def observe(self, rows: slice, squares: Array) -> None:
+        """Evaluate r = y(θ) - y of some rows, in place, and write ‖r‖²."""
+        state, r, p = self.state[rows], self.r[rows], self.pending
+        if self.both:
+            phi = self.matrix[rows, self.q + p]
         else:
+            phi = state if self.tanh is not None else self._s[rows]
+        if self.tanh is None:
             phi[...] = self.activation.phi(state)
-        r = self.r[rows]
-        if self.outer is None:
-            np.matvec(self.inner[rows], phi, out=r)
-        else:
-            np.matvec(self.inner[rows], phi, out=self._x[rows])
-            np.matvec(self.outer[rows], self._x[rows], out=r)
-        np.subtract(r, self.y[rows], out=r)
-        return r
+        elif self.both:
+            np.add(state, self.shift, out=phi)
+        x = np.matvec(self.matrix[rows, : self.q + p], phi, out=self._x[rows, : self.q + p])
+        if p:
+            x[:, : self.q] -= np.matvec(self.factors[rows, :, :p], x[:, self.q :])
+        x = x[:, : self.q]
+        if self.turn is not None:
+            x = np.matvec(self.turn[rows], x, out=r)
+        np.subtract(x, self.y[rows], out=r)
+        np.vecdot(r, r, out=squares)
+        if self.rest is not None:
+            np.add(squares, self.rest[rows], out=squares)
 
     def values(self, squares: Array, rows: slice) -> Array:
         """Return the losses of some rows, given ‖r‖²."""
@@ -183,147 +209,128 @@ class Rows:
 
     def pull(self, active: int, squares: Array) -> None:
         """Evaluate the gradient in z up to φ', times the step, from the current residuals."""
-        rows = slice(0, active)
-        r = self.r[rows]
+        rows, p = slice(0, active), self.pending
+        r, v = self.r[rows], self._v[rows, : self.q]
         if self.mse:
-            np.multiply(r, self._rate_column[rows], out=r)
+            gradient = r
         elif isinstance(self.loss, RadialLoss):
-            weight = self.loss.weight(np.sqrt(squares))
-            np.multiply(r, self._rate_column[rows] * weight[:, None], out=r)
+            gradient = np.multiply(r, self.loss.weight(np.sqrt(squares))[:, None], out=r)
         else:
-            np.multiply(self.loss.gradient(r, 0.0), self._rate_column[rows], out=r)
-        q = r if self.outer is None else np.vecmat(r, self.outer[rows], out=self._q[rows])
-        np.vecmat(q, self.inner[rows], out=self._g[rows])
+            gradient = self.loss.gradient(r, 0.0)
+        if self.turn is not None:
+            gradient = np.vecmat(gradient, self.turn[rows])
+        np.multiply(gradient, self.rate[rows], out=v)
+        if p:
+            np.vecmat(v, self.factors[rows, :, :p], out=self._x[rows, :p])
+            np.negative(self._x[rows, :p], out=self._v[rows, self.q : self.q + p])
+        np.vecmat(self._v[rows, : self.q + p], self.matrix[rows, : self.q + p], out=self._g[rows])
 
     def push(self, active: int) -> None:
         """Take the step that `pull` prepared."""
         rows = slice(0, active)
-        if self.both:
-            self._push_inner(rows)
         if self.tanh is None:
             slope = self.activation.dphi(self.state[rows])
-            d = np.multiply(slope, self._g[rows], out=self._d[rows])
-            np.subtract(self.state[rows], d, out=self.state[rows])
-            return
-        for value, segment in self._segments:
-            self._advance(segment, value)
+            np.multiply(slope, self._g[rows], out=self._d[rows])
+            np.subtract(self.state[rows], self._d[rows], out=self.state[rows])
+        else:
+            for level, views in self._segments:
+                self._advance(level, *views)
+        if self.both:
+            np.multiply(self._v[rows, : self.q], self._gain[rows],
+                        out=self.factors[rows, :, self.pending])  # fmt: skip
+            self.pending += 1
+            if self.pending == DELAY:
+                self._subtract(active)
 
-    def _push_inner(self, rows: slice) -> None:
-        """P ← P - (η/k) q φᵀ, by BLAS, row by row: one pass over P."""
-        scale = -1.0 / (self.state.shape[1] * self.omega[rows])
-        if self.tanh is not None:
-            scale /= self.tanh.b * self.tanh.c**2
-        for row, (alpha, q, phi) in enumerate(
-            zip(scale.tolist(), self._q[rows], self._phi[rows], strict=True)
-        ):
-            self._dger(alpha, phi, q, a=self._transposed[row], overwrite_a=1)
+    def _subtract(self, active: int) -> None:
+        """Carry out the pending changes, P ← P - CΦ, by BLAS, in place."""
+        for row in range(active):
+            matrix = self.matrix[row]
+            self._dgemm(-1.0, matrix[self.q :].T, self.factors[row].T, beta=1.0,
+                        c=matrix[: self.q].T, overwrite_c=1)  # fmt: skip
+        self.pending = 0
 
     # -- the step without exponentials -------------------------------------------------------
 
-    def sort_levels(self, active: int) -> list[tuple[int, int]]:
-        """Give every row the form that its |δ| allows and bring equal forms together.
+    def sort(self, active: int) -> list[tuple[int, int]]:
+        """Bring rows of one form of the step together, and return the rows that were exchanged.
 
-        Called between `pull` and `push`.  |δ_j| ≤ |g_j| = |N_jᵀ q|, at most max‖N_j‖ ‖q‖ if N is
-        fixed, and ‖g‖ if it moves.  Returns the rows that were exchanged.
+        Called between `pull` and `push`.
         """
         if self.tanh is None:
             return []
-        if self.both:
-            squares = np.vecdot(self._g[:active], self._g[:active])
-        else:
-            q = (self.r if self.outer is None else self._q)[:active]
-            squares = np.vecdot(q, q)
-        stale = (squares < self._low[:active]) | (squares >= self._high[:active])
-        if active == self._sorted and not stale.any():
+        v = self._g[:active] if self.both else self._v[:active]
+        level = np.searchsorted(_EDGES, np.vecdot(v, v) * self._size[:active], side="right")
+        if active == self._sorted and not np.logical_or.reduce(level != self._level[:active]):
             return []
-        self._sorted = active
-        size = np.ones(active) if self.both else self._size[:active]
-        level = np.searchsorted(LEVELS, np.sqrt(squares) * size, side="right")
-        self.level[:active] = level
-        edges = np.array([0.0, *LEVELS, np.inf])
-        with np.errstate(divide="ignore"):
-            self._low[:active] = np.square(edges[level] / size)
-            self._high[:active] = np.square(edges[level + 1] / size)
+        self._level[:active] = level
         target = np.sort(level)
         swaps = []
         for i in np.flatnonzero(level != target):
-            if self.level[i] == target[i]:
+            if self._level[i] == target[i]:
                 continue
-            wrong = np.flatnonzero(self.level[i + 1 : active] == target[i]) + i + 1
+            wrong = np.flatnonzero(self._level[i + 1 : active] == target[i]) + i + 1
             j = int(wrong[np.argmax(target[wrong] != target[i])])
             self.swap(int(i), j)
             swaps.append((int(i), j))
-        cuts = np.searchsorted(target, range(len(LEVELS) + 2))
+        cuts = np.searchsorted(target, range(len(LEVELS) + 2)).tolist()
+        used = (self.state, self.moved, self._g, self._s, self._d, self._w)
         self._segments = [
-            (value, slice(int(start), int(stop)))
+            (value, [array[start:stop] for array in used])
             for value, (start, stop) in enumerate(pairwise(cuts))
             if start < stop
         ]
+        self._sorted = active
         return swaps
 
-    def _advance(self, rows: slice, level: int) -> None:
-        """τ ← τ - (1 - τ²)δ/(C - τδ), δ = (1 - τ²) g, and add δ to what was moved."""
-        tau, s, d, w = self.state[rows], self._s[rows], self._d[rows], self._w[rows]
-        moved = self.moved[rows]
-        np.multiply(tau, tau, out=s)
-        np.subtract(1.0, s, out=s)
-        np.multiply(s, self._g[rows], out=d)
+    @staticmethod
+    def _advance(
+        level: int, sigma: Array, moved: Array, g: Array, s: Array, d: Array, w: Array
+    ) -> None:
+        """σ ← σ - (3 - σ²)ε/(1 + (ε - σ)ε), ε = (3 - σ²)g, and add ε to what was moved."""
+        np.square(sigma, out=s)
+        np.subtract(3.0, s, out=s)
+        np.multiply(s, g, out=d)
         np.add(moved, d, out=moved)
-        if level == 3:
+        if level == len(LEVELS):
+            # With t = tanh(√3 ε)/√3 the step is exactly σ - (3 - σ²)t/(1 - σt).
+            np.multiply(d, _ROOT3, out=d)
             np.tanh(d, out=d)
-            np.multiply(tau, d, out=w)
+            np.multiply(d, 1.0 / _ROOT3, out=d)
+            np.multiply(sigma, d, out=w)
             np.subtract(1.0, w, out=w)
-        elif level == 2:
-            self._rational(tau, d, w, self._phi[rows])
         else:
-            if level == 1:
-                np.multiply(d, d, out=w)
-                np.multiply(w, -1.0 / 45.0, out=w)
-                np.add(w, 1.0 / 3.0, out=w)
+            if level == 1:  # ε - ε³/5 takes the place of ε
+                np.square(d, out=w)
+                np.multiply(w, -0.2, out=w)
+                np.add(w, 1.0, out=w)
                 np.multiply(w, d, out=w)
+                np.subtract(w, sigma, out=w)
             else:
-                np.multiply(d, 1.0 / 3.0, out=w)
-            np.subtract(w, tau, out=w)
+                np.subtract(d, sigma, out=w)
             np.multiply(w, d, out=w)
             np.add(w, 1.0, out=w)
         np.multiply(s, d, out=s)
         np.divide(s, w, out=s)
-        np.subtract(tau, s, out=tau)
-
-    @staticmethod
-    def _rational(tau: Array, d: Array, w: Array, e: Array) -> None:
-        """Write tanh δ = δ A(δ²)/B(δ²), the [5/6] Padé form; d ← δ A and w ← B - τ δ A."""
-        np.multiply(d, d, out=w)
-        np.multiply(w, 21.0, out=e)
-        np.add(e, 1260.0, out=e)
-        np.multiply(e, w, out=e)
-        np.add(e, 10395.0, out=e)
-        np.multiply(d, e, out=d)
-        np.add(w, 210.0, out=e)
-        np.multiply(e, w, out=e)
-        np.add(e, 4725.0, out=e)
-        np.multiply(e, w, out=e)
-        np.add(e, 10395.0, out=e)
-        np.multiply(tau, d, out=w)
-        np.subtract(e, w, out=w)
+        np.subtract(sigma, s, out=sigma)
 
     # -- a proof that the tolerance is out of reach --------------------------------------------
 
     def distances(self, rows: slice, box: tuple[float, float], squares: Array) -> Array:
-        """Return lower bounds on dist(y, {N a : a in box}) of some rows, from v = -r.
+        """Return lower bounds on dist(y, {N a : a in box}) of some rows, from v = -r; V fixed.
 
         ⟨v, y - N a⟩ ≥ ⟨v, y⟩ - Σ_j max(lo c_j, hi c_j) =: gap with c = Nᵀv, so that every signal
         the network can give stays gap/‖v‖ away.  A margin for rounding is taken off.
         """
         v = -self.r[rows]
-        q = v if self.outer is None else np.vecmat(v, self.outer[rows])
-        c = np.vecmat(q, self.inner[rows])
-        if self.shifted:
-            box = (-1.0, 1.0)
+        c = np.vecmat(v if self.turn is None else np.vecmat(v, self.turn[rows]), self.matrix[rows])
+        low, high = (-_ROOT3, _ROOT3) if self.tanh is not None else box
         with np.errstate(invalid="ignore"):
-            support = np.where(c > 0.0, c * box[1], np.where(c < 0.0, c * box[0], 0.0))
+            support = np.where(c > 0.0, c * high, np.where(c < 0.0, c * low, 0.0))
         reach = support.sum(axis=1)
         level = np.vecdot(v, self.y[rows])
         slack = 1e-12 * np.abs(support).sum(axis=1) + 1e-12 * np.abs(v * self.y[rows]).sum(axis=1)
         gap = level - reach - slack
+        if self.rest is not None:
+            gap += (1.0 - 1e-12) * self.rest[rows]
         return np.asarray(np.where(gap > 0.0, gap, 0.0) / np.sqrt(squares))
