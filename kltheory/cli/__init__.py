@@ -22,6 +22,7 @@ COMMANDS = {
     "losses": ("kltheory.cli.losses", "The losses that are known, each with its ψ and its proof."),
     "bound": ("kltheory.cli.bound", "Rates and bounds that follow from a loss or from ψ."),
     "width": ("kltheory.cli.width", "How wide a network must be for the guarantees to hold."),
+    "audit": ("kltheory.cli.audit", "The paper's printed formulas against the derived ones."),
     "certify": ("kltheory.cli.certify", "Whether training must converge from here, or cannot."),
     "check": ("kltheory.cli.check", "Guarantees against a trajectory that really happened."),
 }
