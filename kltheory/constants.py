@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kltheory.errors import InputError
+from kltheory.shown import Content, Shown, Table, figure
 
 __all__ = ["Constant", "Constants", "Evidence"]
 
@@ -67,7 +68,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Constants(Mapping[str, Constant]):
+class Constants(Shown, Mapping[str, Constant]):
     """Constants by name.
 
     >>> c = Constants({"sigma_F": Constant(0.5, Evidence.COMPUTED, "σ_F")})
@@ -114,6 +115,15 @@ class Constants(Mapping[str, Constant]):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {name: constant.to_dict() for name, constant in self.entries.items()}
+
+    def content(self) -> Content:
+        """Return what they say: value, evidence and meaning of each."""
+        rows = tuple(
+            (name, figure(c.value, 6), str(c.evidence), c.meaning)
+            for name, c in self.entries.items()
+        )
+        header = ("constant", "value", "evidence", "meaning")
+        return Content("Measured constants", (Table("At this network", header, rows, words=True),))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle through a plain dictionary (a read-only view does not pickle)."""

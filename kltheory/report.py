@@ -1047,7 +1047,9 @@ def html(content: Page) -> str:
 
 
 def _html(t: Text) -> str:
-    return escape(_markdown(t) if "$" in t.latex and t.latex.startswith("$") else t.unicode)
+    # MathJax sets what is between dollars only: no commands may be left outside.
+    outside = re.sub(r"\$[^$]*\$", "", t.latex)
+    return escape(t.latex if t.latex.startswith("$") and "\\" not in outside else t.unicode)
 
 
 def _html_row(cells: Iterable[Text], tag: str, side: str) -> str:

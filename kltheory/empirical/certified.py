@@ -20,8 +20,10 @@ from kltheory.empirical.enclosure import Piece, SquareFlow, pieces, square_flow
 from kltheory.empirical.flow import increasing_times
 from kltheory.empirical.interrupt import deferred_interrupt
 from kltheory.empirical.network import TwoLayerNetwork, check_train
+from kltheory.empirical.trajectory import LAYERS
 from kltheory.loss_functions import RadialLoss
 from kltheory.problem import Problem
+from kltheory.shown import Content, Facts, Shown, Table, figure, thinned
 
 __all__ = ["CertifiedFlow", "Place", "certified_flow", "follow"]
 
@@ -32,7 +34,7 @@ _BISECTIONS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CertifiedFlow:
+class CertifiedFlow(Shown):
     """The gradient flow at some times, each with a bound on its error."""
 
     t: Array
@@ -65,6 +67,29 @@ class CertifiedFlow:
         names = ("t", "loss", "loss_low", "loss_high", "drift", "error", "observation_error")
         arrays: dict[str, Any] = {name: plain(getattr(self, name)) for name in names}
         return {**arrays, "train": self.train, "form": self.form}
+
+    def content(self) -> Content:
+        """Return what it says."""
+        variables = {
+            "mirror": "m variables in which the flow contracts",
+            "observation": "z, and Q V if V is trained",
+        }
+        pairs = (
+            ("followed to", f"t = {figure(float(self.t[-1]), 6)}"),
+            ("largest error ‖θ̂ - θ‖", f"<= {figure(float(self.error.max()))}"),
+            ("variables", variables[self.form]),
+            ("rounding", "included, elementary functions good to 8 units in the last place"),
+        )
+        columns = (self.t, self.loss, self.loss_low, self.loss_high, self.error)
+        rows = tuple(
+            tuple(figure(float(c[i]), 8 if c is not self.error else 3) for c in columns)
+            for i in thinned(self.t.size)
+        )
+        header = ("t", "loss", "at least", "at most", "‖θ̂ - θ‖ <=")
+        return Content(
+            f"Certified gradient flow, {LAYERS[self.train]}",
+            (Facts("Accuracy", pairs), Table("At the times asked for", header, rows)),
+        )
 
     def __repr__(self) -> str:
         """Return the bound at the end."""

@@ -22,10 +22,11 @@ from kltheory.empirical.enclosure import square_flow, why_not
 from kltheory.empirical.flow import flow
 from kltheory.empirical.forms import ObservationForm
 from kltheory.empirical.network import TwoLayerNetwork, check_train
-from kltheory.empirical.trajectory import Trajectory
+from kltheory.empirical.trajectory import LAYERS, Trajectory
 from kltheory.errors import InputError
 from kltheory.loss_functions import RadialLoss
 from kltheory.problem import Problem
+from kltheory.shown import Content, Facts, Shown, Table, figure, thinned
 
 __all__ = ["Comparison", "Distance", "certified_distance", "compare"]
 
@@ -33,7 +34,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Distance:
+class Distance(Shown):
     """A certified bound on the distance between descent and flow, at every step."""
 
     t: Array
@@ -64,13 +65,32 @@ class Distance:
             "method": self.method,
         }
 
+    def content(self) -> Content:
+        """Return what it says."""
+        kind = "a bound by Grönwall" if self.method == "defect" else "the distance, to within"
+        pairs = (
+            ("step size", figure(self.run.step, 6)),
+            ("steps", str(self.run.steps)),
+            ("largest distance", f"<= {figure(float(self.distance.max()))}"),
+            ("which is", f"{kind} {figure(float(self.flow_error.max()))}"),
+        )
+        columns = (self.t, self.distance, self.observation)
+        rows = tuple(tuple(figure(float(c[i]), 6) for c in columns) for i in thinned(self.t.size))
+        return Content(
+            f"Gradient descent against the gradient flow, {LAYERS[self.run.train]}",
+            (
+                Facts("Certified distance", pairs),
+                Table("Bounds", ("t = jη", "‖θ_j - θ(t)‖ <=", "‖y_j - y(t)‖ <="), rows),
+            ),
+        )
+
     def __repr__(self) -> str:
         """Return the bound at the end."""
         return f"Distance(‖θ_j - θ(t_j)‖ <= {self.distance[-1]:.4g} at t = {self.t[-1]:.6g})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
+class Comparison(Shown):
     """Descent and flow at the same times."""
 
     t: Array
@@ -93,6 +113,32 @@ class Comparison:
             "flow": self.flow.to_dict(),
             "certified": None if self.certified is None else self.certified.to_dict(),
         }
+
+    def content(self) -> Content:
+        """Return what it says."""
+        marks = np.searchsorted(self.descent.t, self.t * (1.0 - 1e-12))
+        bound = None if self.certified is None else self.certified.distance
+        rows = tuple(
+            (
+                figure(float(self.t[i]), 6),
+                figure(float(self.descent.loss[marks[i]]), 6),
+                figure(float(self.flow.loss[i]), 6),
+                figure(float(self.loss_gap[i]), 3),
+                "-" if bound is None else figure(float(bound[marks[i]]), 3),
+            )
+            for i in thinned(self.t.size)
+        )
+        header = ("t", "L, descent", "L, flow", "difference", "‖θ_j - θ(t)‖ <=")
+        pairs = (
+            ("step size", figure(self.descent.step, 6)),
+            ("steps", str(self.descent.steps)),
+            ("largest difference of the losses", figure(float(self.loss_gap.max()))),
+            ("certified distance", "none here" if bound is None else figure(float(bound.max()))),
+        )
+        return Content(
+            f"Gradient descent beside the gradient flow, {LAYERS[self.descent.train]}",
+            (Facts("Both to the same time", pairs), Table("Losses", header, rows)),
+        )
 
     def __repr__(self) -> str:
         """Return the largest difference of the losses."""

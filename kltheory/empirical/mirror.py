@@ -20,6 +20,7 @@ from kltheory.empirical.reduced import Reduced, reduce
 from kltheory.errors import InputError
 from kltheory.loss_functions import RadialLoss
 from kltheory.problem import Problem
+from kltheory.shown import Content, Facts, Shown, figure
 
 __all__ = ["Limit", "MirrorForm", "newton_limit"]
 
@@ -93,7 +94,7 @@ class MirrorForm:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Limit:
+class Limit(Shown):
     """Where the flow of the hidden layer goes as t → ∞."""
 
     reachable: bool | None
@@ -118,6 +119,25 @@ class Limit:
             "drift": self.drift if np.isfinite(self.drift) else None,
             "iterations": self.iterations,
         }
+
+    def content(self) -> Content:
+        """Return what it says."""
+        if self.reachable is None:
+            verdict, bound = "undecided: the observation is at the border to rounding", "-"
+        elif self.reachable:
+            verdict, bound = "the loss tends to 0", figure(self.loss)
+        else:
+            verdict, bound = "the loss does not tend to 0: widen the network", figure(self.loss)
+        label = "loss reached" if self.reachable else "the loss stays above"
+        pairs = (
+            ("verdict", verdict),
+            (label, bound),
+            ("drift ‖θ(∞) - θ(0)‖", figure(self.drift)),
+            ("Newton steps", str(self.iterations)),
+        )
+        return Content(
+            "Limit of the gradient flow, hidden layer trained", (Facts("As t -> ∞", pairs),)
+        )
 
     def __repr__(self) -> str:
         """Return the verdict in one line."""

@@ -14,6 +14,7 @@ from kltheory.empirical.reduced import Reduced, has_reduction, reduce
 from kltheory.errors import InputError
 from kltheory.loss_functions import Radial, RadialLoss, SeparableLoss
 from kltheory.problem import Problem
+from kltheory.shown import Content, Facts, Shown, figure
 
 __all__ = ["StepSize", "initial_kernel", "required_step", "safe_step", "unstable_from"]
 
@@ -21,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class StepSize:
+class StepSize(Shown):
     """A step size with what is known about it."""
 
     value: float
@@ -39,6 +40,15 @@ class StepSize:
             "evidence": str(self.evidence),
             "meaning": self.meaning,
         }
+
+    def content(self) -> Content:
+        """Return what it says."""
+        pairs = (
+            ("η", figure(self.value, 6)),
+            ("rests on", str(self.evidence)),
+            ("meaning", self.meaning),
+        )
+        return Content("Step size", (Facts("For gradient descent", pairs),))
 
     def __float__(self) -> float:
         """Return η."""

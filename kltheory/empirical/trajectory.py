@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kltheory.empirical.network import TwoLayerNetwork
+from kltheory.shown import Content, Facts, Shown, Table, figure, thinned
 
 __all__ = ["STATUS", "Accuracy", "Trajectory"]
 
@@ -19,8 +20,11 @@ STATUS = ("tolerance", "failure", "budget", "diverged", "stalled", "interrupted"
 or the time were used up; the loss is not finite; no step can be verified above rounding; Ctrl-C."""
 
 
+LAYERS = {"hidden": "hidden layer trained", "both": "both layers trained"}
+
+
 @dataclass(frozen=True, slots=True)
-class Accuracy:
+class Accuracy(Shown):
     """How accurately the gradient flow was integrated."""
 
     method: str
@@ -33,9 +37,32 @@ class Accuracy:
     """Both layers trained: the largest drift of ‖V_i‖² - G(z_i)/ω, which is constant in the exact
     flow; an error of the integration that was seen, not a bound."""
 
+    def content(self) -> Content:
+        """Return what it says."""
+        return Content("Accuracy of a gradient flow", (Facts("Integration", self.pairs()),))
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return it as labels and values."""
+        found = [
+            ("integrator", self.method),
+            ("tolerance of a step", f"{figure(self.rtol)} relative, {figure(self.atol)} absolute"),
+        ]
+        if self.conservation is not None:
+            found.append(("drift of the conserved ‖V_i‖² - G(z_i)/ω", figure(self.conservation)))
+        return tuple(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "method": self.method,
+            "rtol": self.rtol,
+            "atol": self.atol,
+            "conservation": self.conservation,
+        }
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trajectory:
+class Trajectory(Shown):
     """One run of gradient descent or gradient flow.
 
     `t`, `loss`, `residual` and `drift` have one entry for each recorded time; `signal_error` and
@@ -117,7 +144,45 @@ class Trajectory:
             "status": self.status,
             "reason": self.reason,
             "lower_bound": self.lower_bound,
+            "accuracy": None if self.accuracy is None else self.accuracy.to_dict(),
         }
+
+    def content(self) -> Content:
+        """Return what it says: the outcome, how it was computed, and some times."""
+        net = self.network
+        how = [
+            ("variables", f"{self.form} form"),
+            ("steps" if self.step is not None else "evaluations", str(self.steps)),
+        ]
+        if self.step is not None:
+            how.append(("step size", figure(self.step, 6)))
+        if self.accuracy is not None:
+            how += self.accuracy.pairs()
+        network = f"n = {net.n}, k = {net.k}, d = {net.d}, {net.activation.name}"
+        how.append(("network", network + ("" if self.seed is None else f", seed {self.seed}")))
+        outcome = [
+            ("ended because", self.reason),
+            ("loss", f"{figure(float(self.losses[0]))} -> {figure(self.final_loss)}"),
+            ("drift ‖θ - θ(0)‖", figure(float(self.drift[-1]))),
+        ]
+        if self.status == "failure":
+            outcome.append(("the loss stays above", figure(self.lower_bound)))
+        header, columns = ["t", "loss", "‖y(t) - y‖", "‖θ(t) - θ(0)‖"], [
+            self.t, self.loss, self.residual, self.drift
+        ]  # fmt: skip
+        parts: list[Facts | Table] = [
+            Facts("Outcome", tuple(outcome)),
+            Facts("How", tuple(how)),
+            _table("Along the way", header, columns, thinned(self.t.size)),
+        ]
+        seen = [("‖x(t) - x̄‖", self.signal_error), ("σ_min(J_g)", self.sigma_min)]
+        held = [(name, values) for name, values in seen if values is not None and values.size]
+        if held:
+            columns = [self.t[self.watched], *(values for _, values in held)]
+            names = ["t", *(name for name, _ in held)]
+            parts.append(_table("Watched", names, columns, thinned(self.watched.size)))
+        title = f"{self.method.capitalize()}, {LAYERS[self.train]}"
+        return Content(title, tuple(parts))
 
     def __repr__(self) -> str:
         """Return what happened in one line."""
@@ -126,3 +191,8 @@ class Trajectory:
             f"{self.steps} steps, loss {self.losses[0]:.3g} -> {self.final_loss:.3g}, "
             f"drift {self.drift[-1]:.3g}; {self.reason})"
         )
+
+
+def _table(title: str, header: list[str], columns: list[Array], rows: list[int]) -> Table:
+    cells = tuple(tuple(figure(float(column[i]), 6) for column in columns) for i in rows)
+    return Table(title, tuple(header), cells)
