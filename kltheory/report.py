@@ -1047,9 +1047,8 @@ def html(content: Page) -> str:
 
 
 def _html(t: Text) -> str:
-    # MathJax sets what is between dollars only: no commands may be left outside.
-    outside = re.sub(r"\$[^$]*\$", "", t.latex)
-    return escape(t.latex if t.latex.startswith("$") and "\\" not in outside else t.unicode)
+    formula = t.latex.startswith("$") and t.latex != _escape(t.unicode)
+    return escape(t.latex if formula else t.unicode)
 
 
 def _html_row(cells: Iterable[Text], tag: str, side: str) -> str:
