@@ -350,7 +350,10 @@ class _Search:
                 "parameters grow without bound"
             )
         elif attainable is False:
-            reason = "impossible, by less than floats can tell: exactly ⟨v, y⟩ > sup ⟨v, N a⟩"
+            reason = (
+                "impossible: exactly ⟨v, y⟩ > sup ⟨v, N a⟩ over all states of the network; "
+                f"the loss stays above {_half_square_down(exact.margin):.4g}"
+            )
         else:
             verified = None if interior is None else "exact"
             reason = "on the border of what can be reached, within rounding"
@@ -360,11 +363,13 @@ class _Search:
             interior,
             verified,
             reason,
-            margin=exact.margin,
+            margin=exact.margin if interior else 0.0,
+            distance=exact.margin if attainable is False else 0.0,
             witness=witness,
             witness_error=math.ulp(float(np.abs(witness).max())) if interior else math.inf,
             separating=exact.normal,
             separating_exact=exact.rational,
+            limit_loss=_half_square_down(exact.margin) if attainable is False else 0.0,
             limit_loss_upper=0.0 if attainable else self.upper(),
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kltheory.numeric.reach_proof import BoxImage, exact_gap, solve_exactly
-from kltheory.numeric.rounding import down
+from kltheory.numeric.rounding import down, sqrt_up
 
 __all__ = ["Border", "decide"]
 
@@ -33,7 +33,8 @@ class Border:
     interior: bool | None
     """Whether y = N a for some a in the open box."""
     margin: float
-    """With interior=True: what is left between such an a and the ends (rounded down)."""
+    """With interior=True: what is left between such an a and the ends; with attainable=False: the
+    distance of y from the image; both rounded down."""
     witness: Array | None
     """That a, rounded."""
     normal: Array | None
@@ -45,13 +46,15 @@ class Border:
 def decide(image: BoxImage, y: Array, a: Array, v: Array) -> Border:
     """Decide from a point a near the closest one, and a direction v near the normal there.
 
+    N stands for itself here; the ends may be off by `image.end_error`.
+
     >>> box = BoxImage.of(np.array([[1.0, 1.0]]), np.zeros(2), np.ones(2), 0.0, 0.0)
     >>> found = decide(box, np.array([2.0]), np.ones(2), np.ones(1))
     >>> found.attainable, found.interior
     (True, False)
     """
     m, k = image.N.shape
-    if not image.exact or m > _MOST_ROWS or m * k > _MOST_ENTRIES:
+    if image.errors.any() or m > _MOST_ROWS or m * k > _MOST_ENTRIES:
         return Border(None, None, 0.0, None, None, None)
     with np.errstate(all="ignore"):
         return _decide(image, y, a, v)
@@ -62,49 +65,60 @@ def _decide(image: BoxImage, y: Array, a: Array, v: Array) -> Border:
     if inside is not None:
         return inside
     on_face = Border(None, None, 0.0, None, None, None)
-    for few in _guesses(image, a):
+    for between, few in _guesses(image, a):
         normal = _normal(image.N[:, few], v)
-        if normal is None:
+        if normal is None or not any(normal):
             continue
         gap = exact_gap(image.N, y, image.low, image.high, normal)
-        if gap is None or not any(normal):
+        if gap is None:
             continue
         if gap < 0:
             inside = _inside(image, y, _inwards(image, a, few, normal, -gap))
             if inside is not None:
                 return inside
             continue
-        rounded = np.array([float(f) for f in normal])
-        rounded /= np.linalg.norm(rounded)
+        length = sqrt_up(sum((f * f for f in normal), start=Fraction(0)))
+        rounded = np.array([float(f / length) for f in normal])
         if gap > 0:
-            return Border(False, False, 0.0, None, rounded, tuple(normal))
-        if not _moves(image, normal):
+            gap -= _doubt(image, normal)
+            if gap > 0:
+                return Border(False, False, down(gap / length), None, rounded, tuple(normal))
+            continue
+        if image.end_error or not _moves(image, normal):
             continue  # v is orthogonal to all: y may still be inside
-        point = _on_face(image, y, a, few)
+        point = _on_face(image, y, a, between, few)
         on_face = Border(None if point is None else True, False, 0.0, point, rounded, tuple(normal))
         if point is not None:
             return on_face
     return on_face
 
 
-def _guesses(image: BoxImage, a: Array) -> list[NDArray[np.intp]]:
-    """Return candidates for the columns that are not at an end, fewer than there are rows."""
+def _guesses(image: BoxImage, a: Array) -> list[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
+    """Return candidates for the columns not at an end, and independent ones among them.
+
+    Fewer than there are rows can be independent, or there would be no normal.
+    """
     room = np.minimum(a - image.low, image.high - a) / np.maximum(1.0, np.abs(a))
     room = np.where(image.low == image.high, 0.0, room)
-    found: list[NDArray[np.intp]] = []
+    found: list[tuple[NDArray[np.bool_], NDArray[np.intp]]] = []
     for least in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-9, 0.0):
-        few = np.flatnonzero(room > least)
-        if few.size < image.N.shape[0] and not any(np.array_equal(few, old) for old in found):
-            found.append(few)
+        between = room > least
+        columns = np.flatnonzero(between)
+        few = columns[_pivots(image.N[:, columns])] if columns.size else columns
+        new = not any(np.array_equal(between, old) for old, _ in found)
+        if new and few.size < image.N.shape[0]:
+            found.append((between, few))
     return found
 
 
-def _pivots(M: Array) -> NDArray[np.intp]:
-    """Return as many independent columns of M as it has rows, best first."""
+def _pivots(M: Array, least: float = 1e-12) -> NDArray[np.intp]:
+    """Return independent columns of M, as many as there are, best first; what is below `least`
+    times the largest is taken as dependent."""
     from scipy.linalg import qr
 
-    _, order = qr(M, mode="r", pivoting=True)
-    return np.asarray(order[: M.shape[0]], dtype=np.intp)
+    R, order = qr(M, mode="r", pivoting=True)
+    size = np.abs(np.diag(R))
+    return np.asarray(order[: int((size > least * size[0]).sum())], dtype=np.intp)
 
 
 def _normal(few: Array, v: Array) -> list[Fraction] | None:
@@ -115,9 +129,10 @@ def _normal(few: Array, v: Array) -> list[Fraction] | None:
     if q == 0:
         return normal
     rows = _pivots(few.T)
+    if rows.size < q:
+        return None
     others = np.setdiff1d(np.arange(m), rows)
-    # Few digits are enough for the entries that are free, and keep the rest short.
-    free = np.round(v[others] * 2.0**20) / 2.0**20
+    free = v[others]
     right = [-_product(few[others, j], [Fraction(float(x)) for x in free]) for j in range(q)]
     solved = solve_exactly(few[rows].T, right)
     if solved is None:
@@ -139,6 +154,14 @@ def _moves(image: BoxImage, normal: list[Fraction]) -> bool:
     return any(_product(image.N[:, j], normal) != 0 for j in np.flatnonzero(image.low < image.high))
 
 
+def _doubt(image: BoxImage, normal: list[Fraction]) -> Fraction:
+    """Return what the ends may be off by, in ⟨v, N a⟩."""
+    if image.end_error == 0.0:
+        return Fraction(0)
+    size = sum((abs(_product(column, normal)) for column in image.N.T), start=Fraction(0))
+    return Fraction(image.end_error) * size
+
+
 def _rest(image: BoxImage, y: Array, a: Array, basis: NDArray[np.intp]) -> list[Fraction]:
     """Return y - N a over the columns that are not in the basis."""
     others = np.setdiff1d(np.arange(a.size), basis)
@@ -153,15 +176,18 @@ def _inside(image: BoxImage, y: Array, a: Array) -> Border | None:
     m = image.N.shape[0]
     free = image.low < image.high
     room = np.where(free, np.minimum(a - image.low, image.high - a), 0.0)
-    if free.sum() < m or not (room[free] > 0.0).all():
+    if not (room[free] > 0.0).all() or (image.end_error and not free.all()):
         return None
-    basis = _pivots(image.N * np.minimum(room, 1.0))
+    basis = _pivots(image.N * np.minimum(room, 1.0), 0.0)  # room may be tiny
+    if basis.size < m:
+        return None
     solved = solve_exactly(image.N[:, basis], _rest(image, y, a, basis))
     if solved is None:
         return None
     margin = down(_least_room(image, basis, solved))
     others = np.setdiff1d(np.flatnonzero(free), basis)
     margin = min(margin, float(room[others].min(initial=np.inf)) * (1.0 - 1e-15))
+    margin -= image.end_error
     if not margin > 0.0:
         return None
     point = a.copy()
@@ -192,16 +218,19 @@ def _least_room(image: BoxImage, basis: NDArray[np.intp], values: list[Fraction]
     return room
 
 
-def _on_face(image: BoxImage, y: Array, a: Array, few: NDArray[np.intp]) -> Array | None:
-    """Return a point of the closed box with N a = y, all columns but a few at an end."""
+def _on_face(
+    image: BoxImage, y: Array, a: Array, between: NDArray[np.bool_], few: NDArray[np.intp]
+) -> Array | None:
+    """Return a point of the closed box with N a = y, all columns but those between at an end."""
     nearer = np.where(a - image.low <= image.high - a, image.low, image.high)
-    point = nearer.copy()
-    point[few] = a[few]
+    point = np.where(between, a, nearer)
     if not np.isfinite(point).all():
         return None
     rest = _rest(image, y, point, few)
-    rows = _pivots(image.N[:, few].T) if few.size else few
-    solved = solve_exactly(image.N[np.ix_(rows, few)], [rest[i] for i in rows]) if few.size else []
+    solved: list[Fraction] | None = []
+    if few.size:
+        rows = _pivots(image.N[:, few].T)
+        solved = solve_exactly(image.N[np.ix_(rows, few)], [rest[i] for i in rows])
     if solved is None:
         return None
     for row, target in zip(image.N[:, few], rest, strict=True):
