@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from kltheory.check import CheckResult
 
-__all__ = ["FORMATS", "check_figure", "figure_file", "new_figure", "save"]
+__all__ = ["FORMATS", "check_figure", "draw_reproduction", "figure_file", "new_figure", "save"]
 
 Array = NDArray[np.float64]
 
@@ -246,3 +246,249 @@ def _limits(ax: Axes, measured: Array, curves: list[Array], logarithmic: bool) -
         low, high = min([float(seen.min()), *bottoms]), max([float(seen.max()), *tops])
         room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
         ax.set_ylim(low - room, high + room)
+
+
+# ---------------------------------------------------------------------------------------------
+# kltheory reproduce
+
+LEVELS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours of a parameter that takes several values."""
+_MARKERS = "osD^vP*"
+
+
+def draw_reproduction(shown: Mapping[str, Any], path: Path) -> None:
+    """Draw what a figure of the paper shows, from plain data, and write it whole or not at all."""
+    drawn = {
+        "convergence": _convergence,
+        "signal": _signal,
+        "losses": _losses,
+        "profiles": _profiles,
+    }[shown["kind"]](shown)
+    stream = io.BytesIO()
+    kind = path.suffix.lower()[1:]
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    drawn.savefig(stream, format=kind, metadata=undated)
+    _write(path, stream.getvalue())
+
+
+def _edges(values: Array) -> Array:
+    """Return the edges of cells around values on a logarithmic axis."""
+    at = np.log(values)
+    if at.size == 1:
+        return np.asarray(np.exp(np.array([at[0] - 0.1, at[0] + 0.1])))
+    middle = 0.5 * (at[1:] + at[:-1])
+    ends = (2 * at[0] - middle[0], 2 * at[-1] - middle[-1])
+    return np.asarray(np.exp(np.concatenate([[ends[0]], middle, [ends[1]]])))
+
+
+_ENGINES = {
+    "descent": "gradient descent, {steps} steps of size {step:g}",
+    "exact": "limit of the gradient flow",
+}
+
+
+def _convergence(shown: Mapping[str, Any]) -> Figure:
+    """Shares of convergence as maps, with the border that is fitted and the one expected."""
+    from matplotlib.patheffects import withStroke
+
+    engines, outline = list(shown["maps"]), [withStroke(linewidth=3.6, foreground=INK)]
+    figure, axes = new_figure(1, len(engines), width=4.9, height=4.1)
+    x, k = np.array(shown["x"], dtype=np.float64), np.array(shown["k"], dtype=np.float64)
+    rows, columns = np.argsort(k), np.argsort(x)
+    mesh: Any = None
+    for ax, engine in zip(axes, engines, strict=True):
+        share = np.array(shown["maps"][engine])[np.ix_(rows, columns)]
+        ax.grid(False)
+        ax.set(xscale="log", yscale="log", xlabel=_AXES[shown["axis"]], ylabel="neurons $k$")
+        x_edges, k_edges = _edges(x[columns]), _edges(k[rows])
+        mesh = ax.pcolormesh(x_edges, k_edges, share, cmap="cividis", vmin=0, vmax=1)
+        mesh.set_edgecolor("face")
+        m = x_edges if shown["axis"] == "m" else np.full(x_edges.size, float(shown["m"]))
+        ax.plot(x_edges, shown["ratio"] * m, color="#E69F00", linewidth=2.4, linestyle="--",
+                path_effects=outline, label=f"expected: $k = {shown['ratio']:.1f}\\,m$")  # fmt: skip
+        border = shown["borders"][engine]
+        if border is not None:
+            low, high = border["interval"]
+            name = shown["axis"]
+            fit = np.array(border["k"])[columns]
+            ax.plot(x[columns], fit, color="white", linewidth=2, path_effects=outline,
+                    label=f"fitted: $k \\propto {name}^{{{border['exponent']:.2f}}}$"
+                          f"  [{low:.2f}, {high:.2f}]")  # fmt: skip
+            if name == "n":
+                middle = float(np.exp(np.mean(np.log(x))))
+                anchor = float(np.exp(np.interp(np.log(middle), np.log(x[columns]), np.log(fit))))
+                ax.plot(x_edges, anchor * (x_edges / middle) ** 2, color="#FFB0DC", linewidth=1.8,
+                        linestyle=":", path_effects=outline, label="slope 2, for comparison")  # fmt: skip
+        ax.set_xlim(x_edges[0], x_edges[-1])
+        ax.set_ylim(k_edges[0], k_edges[-1])
+        _plain_ticks(ax)
+        ax.set_title(_ENGINES[engine].format(**shown), fontsize=10, color=INK)
+        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1,
+                  frameon=False, labelcolor=INK)  # fmt: skip
+    bar = figure.colorbar(mesh, ax=axes, shrink=0.9, pad=0.02)
+    bar.set_label(f"share of networks with loss below {_power_of_ten(shown['tol'])}", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+_AXES = {"n": "unknowns $n$", "m": "observations $m$"}
+
+
+def _plain_ticks(ax: Axes) -> None:
+    """Write the ticks of logarithmic axes as whole numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _power_of_ten(value: float) -> str:
+    exponent = int(np.floor(np.log10(value) + 1e-9)) if value > 0 else 0
+    factor = value / 10.0**exponent
+    lead = "" if abs(factor - 1.0) < 1e-9 else f"{factor:g}\\cdot"
+    return f"${lead}10^{{{exponent}}}$" if value > 0 else "0"
+
+
+def _key(ax: Axes, entries: Sequence[tuple[str, Mapping[str, Any]]], **where: Any) -> None:
+    """Add a legend of line styles to the one that is there."""
+    from matplotlib.lines import Line2D
+
+    first = ax.get_legend()
+    handles = [Line2D([], [], **style) for _, style in entries]
+    ax.legend(handles, [label for label, _ in entries], fontsize=8, frameon=False, **where)
+    if first is not None:
+        ax.add_artist(first)
+
+
+def _signal(shown: Mapping[str, Any]) -> Figure:
+    """Distance to the signal: mean and deviation, beside the bound and the line of the paper."""
+    figure, (ax,) = new_figure(1, 1, width=6.6, height=4.6)
+    steps = np.array(shown["steps"], dtype=np.float64)
+    later = steps > 0
+    first = "descent" if "descent" in shown["levels"][0] else "exact"
+    floor = np.inf
+    for i, level in enumerate(shown["levels"]):
+        colour, marker = LEVELS[i % len(LEVELS)], _MARKERS[i % len(_MARKERS)]
+        mean, std = (np.array(level[first][key]) for key in ("mean", "std"))
+        low = np.maximum(mean - std, 0.2 * mean)
+        floor = min(floor, float(low[later].min()))
+        ax.fill_between(steps[later], low[later], (mean + std)[later], color=colour, alpha=0.18,
+                        linewidth=0)  # fmt: skip
+        ax.plot(steps[later], mean[later], color=colour, linewidth=2, marker=marker, markersize=5,
+                markevery=8, label=f"$\\beta = {level['beta']:g}$")  # fmt: skip
+        if first == "descent" and "exact" in level:
+            flow = np.array(level["exact"]["mean"])
+            ax.plot(steps[later], flow[later], color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        if level["beta"] > 0:
+            ax.axhline(level["corrected_bound"], color=colour, linestyle="--", linewidth=1.5)
+            ax.axhline(level["printed_bound"], color=colour, linestyle=":", linewidth=1.5)
+        if level.get("limit") is not None and level["limit"] > 0.5 * floor:
+            ax.plot([1.0], [level["limit"]], color=colour, marker="<", markersize=8, clip_on=False,
+                    transform=ax.get_yaxis_transform(), linestyle="none", zorder=5)  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlabel="descent steps", xlim=(steps[later][0], steps[-1]))
+    ax.set_ylabel(r"$\|x - \bar x\|$")
+    _plain_y(ax)
+    ax.legend(fontsize=9, frameon=False, loc="lower left", title="noise level", title_fontsize=9)
+    entries: list[tuple[str, Mapping[str, Any]]] = [
+        (r"bound $\mathbb{E}\|\varepsilon\|/\mu$", {"color": INK, "linestyle": "--"}),
+        (r"printed: $\sqrt{m}\,\beta/(\sqrt{6}\,\mu)$", {"color": INK, "linestyle": ":"}),
+    ]
+    if "exact" in shown["levels"][0]:
+        entries.append(("limit $t = \\infty$", {"color": INK, "marker": "<", "linestyle": "none"}))
+        if first == "descent":
+            fine = {"color": INK, "linestyle": (0, (1, 2)), "linewidth": 0.8}
+            entries.append(("gradient flow, mean", fine))
+    _key(ax, entries, loc="lower left", bbox_to_anchor=(0.22, 0.0))
+    return figure
+
+
+def _plain_y(ax: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _losses(shown: Mapping[str, Any]) -> Figure:
+    """Final loss over k: descent as markers with intervals, the limit of the flow as a line."""
+    figure, (ax,) = new_figure(1, 1, width=6.4, height=4.4)
+    ax.set(xscale="log", yscale="log", xlabel="neurons $k$", ylabel="loss at the end")
+    bottom = float(shown["tol"]) / 20
+    for i, level in enumerate(shown["levels"]):
+        colour, marker = LEVELS[i % len(LEVELS)], _MARKERS[i % len(_MARKERS)]
+        k = np.array(level["k"], dtype=np.float64)
+        label: str | None = f"$\\beta = {level['beta']:g}$"
+        if "exact" in level:
+            limit = np.array(level["exact"]["mean_upper"])
+            seen = limit > bottom
+            drop = int(np.argmin(seen)) if not seen.all() else k.size
+            # One point more, below the frame, so that the line is seen to fall.
+            show = np.where(seen, limit, bottom / 100)[: drop + 1]
+            ax.plot(k[: drop + 1], show, color=colour, linewidth=1.6,
+                    label=None if "descent" in level else label)  # fmt: skip
+        if "descent" in level:
+            mean = np.array(level["descent"]["mean"])
+            ends = np.array(level["descent"]["interval"])
+            ax.errorbar(k, mean, yerr=np.abs(ends.T - mean), color=colour, linestyle="none",
+                        marker=marker, markersize=5.5, markerfacecolor="white", capsize=2,
+                        label=label)  # fmt: skip
+        ax.axvline(level["expected_border_k"], color=colour, linestyle=(0, (1, 3)), linewidth=1.2)
+    ax.axhline(shown["tol"], color=INK, linewidth=0.8, linestyle="--")
+    ax.set_ylim(bottom, None)
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.legend(fontsize=9, frameon=False, loc="lower left", title="noise level", title_fontsize=9)
+    entries: list[tuple[str, Mapping[str, Any]]] = []
+    if "descent" in shown["levels"][0]:
+        marks = {"color": INK, "marker": "o", "linestyle": "none", "markerfacecolor": "white"}
+        entries.append(("descent, mean and 95 % interval", marks))
+    if "exact" in shown["levels"][0]:
+        entries.append(("limit of the flow", {"color": INK}))
+    entries.append(("expected border of zero loss", {"color": INK, "linestyle": (0, (1, 3))}))
+    entries.append(("tolerance", {"color": INK, "linestyle": "--", "linewidth": 0.8}))
+    _key(ax, entries, loc="upper right")
+    return figure
+
+
+def _profiles(shown: Mapping[str, Any]) -> Figure:
+    """Loss over the steps for each p, with the slope that is predicted."""
+    figure, (ax,) = new_figure(1, 1, width=6.6, height=4.6)
+    steps = np.array(shown["steps"], dtype=np.float64)
+    later = steps > 0
+    first = "descent" if "descent" in shown["levels"][0] else "exact"
+    tol = float(shown["tol"])
+    ax.set(xscale="log", yscale="log", xlabel="descent steps", xlim=(steps[later][0], steps[-1]))
+    ax.set_ylabel("mean loss")
+    for i, level in enumerate(shown["levels"]):
+        colour, marker = LEVELS[i % len(LEVELS)], _MARKERS[i % len(_MARKERS)]
+        mean = np.array(level[first])
+        open_ = later & (mean > 1.5 * tol)
+        slope = level["predicted_slope"]
+        rule = "exponential" if slope is None else f"slope ${slope:.3g}$"
+        ax.plot(steps[later], mean[later], color=colour, linewidth=2, marker=marker, markersize=5,
+                markevery=9, label=f"$p = {level['p']:g}$, {rule}")  # fmt: skip
+        if first == "descent" and "exact" in level:
+            flow = np.array(level["exact"])
+            ax.plot(steps[later], flow[later], color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        if slope is not None and open_.sum() > 3:
+            end = int(np.flatnonzero(open_)[-1])
+            span = steps[later & (steps >= steps[end] / 8) & (steps <= steps[end])]
+            ax.plot(span, 2.5 * mean[end] * (span / steps[end]) ** slope, color=colour,
+                    linewidth=1.6, linestyle="--")  # fmt: skip
+    ax.axhline(tol, color=INK, linewidth=0.8, linestyle="--")
+    ax.set_ylim(tol / 10, None)
+    ax.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 0.06))
+    entries: list[tuple[str, Mapping[str, Any]]] = [
+        ("slope of Corollary 3.3", {"color": INK, "linestyle": "--", "linewidth": 1.6}),
+    ]
+    if first == "descent" and "exact" in shown["levels"][0]:
+        fine = {"color": INK, "linestyle": (0, (1, 2)), "linewidth": 0.8}
+        entries.append(("gradient flow", fine))
+    _key(ax, entries, loc="upper right")
+    return figure

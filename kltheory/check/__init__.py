@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kltheory.check.claims import Claim, Setting, theorem_claims
-from kltheory.check.observed import Observed, follow_descent, follow_flow, from_columns
+from kltheory.check.observed import POINTS, Observed, follow_descent, follow_flow, from_columns
 from kltheory.check.result import CheckResult
 from kltheory.check.verdicts import VERDICTS, Check, judge
 from kltheory.errors import InputError
@@ -59,6 +59,8 @@ def check(
     lip_f: float | None = None,
     dist: float | None = None,
     lip_jacobian: float | None = None,
+    mu_local: float | None = None,
+    points: int = POINTS,
     tol: float = 1e-7,
 ) -> CheckResult:
     """Train, and hold every guarantee that applies against what happened.
@@ -67,8 +69,10 @@ def check(
         "descent" takes `steps` steps of `step_size` (the safe step if not given; halved wherever
         the decrease fails with `verified`).
     psi: ψ of a loss that is not in the registry, as text in s.
-    mu, lip_f, dist: constants of (13), measured for a linear F where they are not given;
-        `lip_jacobian` is L_J of Theorem A.1, 0 for a linear F.
+    mu, lip_f, dist: constants of (13), measured for a linear F where they are not given.
+    mu_local, lip_jacobian: the μ and L_J of Theorem A.1, which asks for injectivity at x̄_Σ only;
+        μ and 0 for a linear F.
+    points: how many times are looked at, where `times` does not say.
     tol: the loss below which the run counts as converged.
 
     Raises InputError for arguments that do not fit.
@@ -79,21 +83,40 @@ def check(
         raise InputError("times are those of a flow; descent takes steps and step_size.")
     if method == "flow" and (step_size is not None or verified):
         raise InputError("step_size and verified are for method='descent'; a flow takes times.")
+    if isinstance(points, bool) or int(points) != points or points < 2:
+        raise InputError(f"points: got {points!r}; it must be a whole number >= 2.")
     constants = network.constants(problem, train)
     loss0 = constants.value("loss0")
     if not loss0 > 0:
         raise InputError("the loss is 0 at the start: there is nothing to check.")
     law = law_of(problem.loss, problem.m) if psi is None else rate(psi)
     if method == "flow":
-        observed = follow_flow(problem, network, train, times)
+        observed = follow_flow(problem, network, train, times, points=points)
     else:
         observed = follow_descent(
-            problem, network, train, step=step_size, steps=steps, verified=verified
+            problem,
+            network,
+            train,
+            step=step_size,
+            steps=steps,
+            verified=verified,
+            points=points,
         )
     setting = measured_setting(
-        problem, constants, law, mu=mu, lip_f=lip_f, dist=dist, lip_jacobian=lip_jacobian
+        problem,
+        constants,
+        law,
+        mu=mu,
+        lip_f=lip_f,
+        dist=dist,
+        lip_jacobian=lip_jacobian,
+        mu_local=mu_local,
     )
-    checks = [judge(claim, observed) for claim in _claims(setting, observed)]
+    from kltheory.check.ladder import certificate_claims
+
+    ladder = certificate_claims(problem, network, train, law.desingularizer, observed)
+    claims = (*_claims(setting, observed), *ladder)
+    checks = [judge(claim, observed) for claim in claims]
     sizes = f"n = {network.n}, m = {problem.m}, k = {network.k}, {network.activation.name}"
     return CheckResult(
         checks=tuple(checks),
@@ -148,6 +171,7 @@ def measured_setting(
     lip_f: float | None = None,
     dist: float | None = None,
     lip_jacobian: float | None = None,
+    mu_local: float | None = None,
 ) -> Setting:
     """The constants of Theorem 3.2 as they were measured, or as they are given."""
 
@@ -173,6 +197,7 @@ def measured_setting(
         lip_f=measured("norm_F", lip_f),
         dist=measured("dist", dist),
         lip_jacobian=0.0 if problem.linear and lip_jacobian is None else lip_jacobian,
+        mu_local=measured("mu") if problem.linear and mu_local is None else mu_local,
         hypotheses=(_range(problem, constants),),
     )
 
@@ -210,6 +235,7 @@ def check_trajectory(
     lip_f: float | None = None,
     dist: float | None = None,
     lip_jacobian: float | None = None,
+    mu_local: float | None = None,
     method: str = "flow",
     precision: str | float = "float64",
     observation_norm: float | None = None,
@@ -241,6 +267,7 @@ def check_trajectory(
     given: dict[str, Any] = {
         "sigma_f": sigma_f, "sigma_j": sigma_j, "kappa": kappa, "deviation": deviation,
         "noise": noise, "mu": mu, "lip_f": lip_f, "dist": dist, "lip_jacobian": lip_jacobian,
+        "mu_local": mu_local,
     }  # fmt: skip
     values: dict[str, Any] = {name: _number(name, value) for name, value in given.items()}
     first = np.atleast_1d(np.asarray(loss, dtype=np.float64)).ravel()

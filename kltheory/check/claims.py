@@ -117,6 +117,8 @@ class Setting:
     """dist(x̄, Σ)."""
     lip_jacobian: float | None = None
     """A Lipschitz constant of J_F; 0 for a linear F."""
+    mu_local: float | None = None
+    """μ of Theorem A.1: the least ‖J_F(x̄_Σ)v‖ over unit v in the tangent cone of Σ."""
     hypotheses: tuple[Assumption, ...] = ()
     """What all guarantees share: A-1, A-4."""
     decrease: float | None = None
@@ -394,10 +396,10 @@ def _local(s: Setting, observed: Observed) -> Iterator[Claim]:
     """Theorem A.1, where J_F is injective at one point: corrected (A.1*), and as printed."""
     if s.noise is None or s.lip_f is None or s.kappa is not None:
         return
-    if not s.mu or s.dist is None or s.lip_jacobian is None:
+    if not s.mu_local or s.dist is None or s.lip_jacobian is None:
         return
     given: dict[str, Any] = {
-        "mu": s.mu, "lip_jacobian": s.lip_jacobian, "noise": s.noise, "lip_f": s.lip_f,
+        "mu": s.mu_local, "lip_jacobian": s.lip_jacobian, "noise": s.noise, "lip_f": s.lip_f,
         "dist": s.dist,
     }  # fmt: skip
     signal = observed.columns.get("signal")
@@ -440,7 +442,7 @@ def _local(s: Setting, observed: Observed) -> Iterator[Claim]:
 
 def _radius(s: Setting) -> float:
     """μ/L_J less what separates x̄ from its projection."""
-    return (s.mu or 0.0) / s.lip_jacobian - (s.dist or 0.0) if s.lip_jacobian else math.inf
+    return (s.mu_local or 0.0) / s.lip_jacobian - (s.dist or 0.0) if s.lip_jacobian else math.inf
 
 
 def _localised(s: Setting, o: Observed) -> Assumption:

@@ -56,6 +56,7 @@ _COLUMNS = ("loss", "parameters", "observation", "signal", "error", "drift", "si
 @click.option("--mu", type=EXACT, help="μ of (13); measured for a matrix if not given.")
 @click.option("--lip-f", type=EXACT, help="L_F of (13).")
 @click.option("--dist", type=EXACT, help="dist(x̄, Σ) of (13).")
+@click.option("--mu-local", type=EXACT, help="μ of Theorem A.1, at the projection of x̄ on Σ.")
 @click.option("--lip-jacobian", type=EXACT, help="L_J of Theorem A.1.")
 @click.option(
     "--method", type=click.Choice(["flow", "descent"]), default="flow", show_default=True,
@@ -157,7 +158,9 @@ def _trained(options: dict[str, Any]) -> CheckResult:
     if steps.denominator != 1 or not 1 <= steps <= 10**9:
         raise InputError("--steps: give a whole number from 1 to 1e9.")
     times = options["times"]
-    numbers = _floats(options, "step_size", "mu", "lip_f", "dist", "lip_jacobian", "tol")
+    numbers = _floats(
+        options, "step_size", "mu", "lip_f", "dist", "lip_jacobian", "mu_local", "tol"
+    )
     tol = numbers.pop("tol")
     return check(
         problem,
@@ -193,7 +196,7 @@ def _read(trajectory: str, options: dict[str, Any]) -> CheckResult:
         if name not in columns:
             raise InputError(f"the trajectory has no column {name}; it has: {', '.join(columns)}.")
     numbers = _floats(
-        options, *_CONSTANTS, "mu", "lip_f", "dist", "lip_jacobian", "tol", "y_norm"
+        options, *_CONSTANTS, "mu", "lip_f", "dist", "lip_jacobian", "mu_local", "tol", "y_norm"
     )  # fmt: skip
     psi = options["psi"]
     if psi is None:
