@@ -29,7 +29,7 @@ _CHUNK = 256
 _ROW_ENTRIES = 2**19
 _MOST_ROWS = 96
 _PERIOD = 64
-"""Runs start, and failure is tried to be proved, at multiples of so many steps: thus at the same steps
+"""Runs start, and proofs of failure are tried, at multiples of so many steps: thus at the same steps
 of a run in any company.  A multiple of `rows.DELAY` and a divisor of `_CHUNK`."""
 
 
@@ -206,7 +206,7 @@ class _Engine:
 
     def _evaluate(self, rows: slice, j: int) -> None:
         squares = self.squares[j, rows]
-        self.rows.observe(rows, squares)
+        self.rows.observe(rows.start, rows.stop, squares)
         if not self.rows.mse:
             self.losses[j, rows] = self.rows.values(squares, rows)
         if self.clock % self.every in self.phases:

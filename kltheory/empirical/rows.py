@@ -2,14 +2,14 @@
 
 For φ(z) = a + b tanh(c z) no exponential is needed: with τ = tanh(c z) and δ = -c Δz, the addition
 formula gives the step exactly, τ ← τ - (1 - τ²)T/(1 - τT), T = tanh δ.  With T = δ/C it becomes
-τ ← τ - (1 - τ²)δ/(C - τδ), and C = δ coth δ = 1 + δ²/3 - δ⁴/45 + ... needs one or two terms while δ is
-small.  What is kept is σ = √3 τ and ε = δ/√3: then the short form has no constant left,
+τ ← τ - (1 - τ²)δ/(C - τδ), and C = δ coth δ = 1 + δ²/3 - δ⁴/45 + ... needs one or two terms while
+δ is small.  What is kept is σ = √3 τ and ε = δ/√3: then the short form has no constant left,
 σ ← σ - (3 - σ²)ε/(1 + (ε - σ)ε).  Which form a row takes depends on that row alone, so that a run
 gives the same bits in whatever company it is computed.
 
 If V is trained, P changes by a matrix of rank one at every step.  These changes wait as the factors
-C and Φ of P - CΦ, the rows of Φ below those of P, so that one product serves both; after `DELAY`
-steps they are subtracted at once.  P is thus written once in so many steps.
+C and Φ of P + CΦ, the rows of Φ below those of P, so that one product serves both; after `DELAY`
+steps they are added at once.  P is thus written once in so many steps.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = ["DELAY", "LEVELS", "Rows"]
 Array = NDArray[np.float64]
 
 LEVELS = (1e-3, 1e-2)
-"""Bounds on |δ| for the series with one and with two terms, errors in τ below |δ|⁵/45 and 2|δ|⁷/945,
-3e-17; beyond the last, tanh itself."""
+"""Bounds on |δ| for the series with one and with two terms; the errors in τ are below |δ|⁵/45 and
+2|δ|⁷/945, that is 3e-17.  Beyond the last, tanh itself."""
 
 DELAY = 4
 """After how many steps the changes of P are carried out, if V is trained."""
@@ -37,6 +37,43 @@ DELAY = 4
 _ROOT3 = float(np.sqrt(3.0))
 _EDGES = np.square(LEVELS)
 _BLOCK = 8
+
+
+class _Part:
+    """Views of some rows of all buffers, while so many changes are pending."""
+
+    __slots__ = (
+        "factors",
+        "g",
+        "matrix",
+        "phi",
+        "r",
+        "rate",
+        "state",
+        "turn",
+        "v",
+        "v_inner",
+        "v_pending",
+        "x",
+        "x_inner",
+        "x_pending",
+        "y",
+    )
+
+    def __init__(self, rows: Rows, start: int, stop: int, pending: int) -> None:
+        some, q, end = slice(start, stop), rows.q, rows.q + pending
+        self.matrix = rows.matrix[some, :end]
+        self.x, self.x_inner = rows.x[some, :end], rows.x[some, :q]
+        self.v, self.v_inner = rows.v[some, :end], rows.v[some, :q]
+        self.x_pending, self.v_pending = rows.x[some, q:end], rows.v[some, q:end]
+        self.state, self.g = rows.state[some], rows.g[some]
+        self.r, self.y, self.rate = rows.r[some], rows.y[some], rows.rate[some]
+        self.turn = None if rows.turn is None else rows.turn[some]
+        self.factors = rows.factors[some, :, :pending]
+        if rows.both:
+            self.phi = rows.matrix[some, end]
+        else:
+            self.phi = rows.s[some] if rows.tanh is None else self.state
 
 
 class Rows:
@@ -69,28 +106,29 @@ class Rows:
         self.rate = np.empty((capacity, 1))
         self.omega = np.empty(capacity)
         self.r = np.empty((capacity, m))
-        self._v = np.empty((capacity, q + waiting))
-        self._x = np.empty((capacity, q + waiting))
-        self._g = np.empty((capacity, k))
-        self._s = np.empty((capacity, k))
-        self._d = np.empty((capacity, k))
-        self._w = np.empty((capacity, k))
+        self.v = np.empty((capacity, q + waiting))
+        self.x = np.empty((capacity, q + waiting))
+        self.g = np.empty((capacity, k))
+        self.s = np.empty((capacity, k))
+        self.d = np.empty((capacity, k))
+        self.w = np.empty((capacity, k))
         self._level = np.zeros(capacity, dtype=np.intp)
         self._size = np.empty(capacity)
         self._sorted = 0
         self._segments: list[tuple[int, list[Array]]] = []
         self._swapped = [
             self.matrix, self.y, self.state, self.moved, self.z0, self.rate, self.omega, self.r,
-            self._v, self._g, self._level, self._size,
+            self.v, self.g, self._level, self._size,
         ]  # fmt: skip
         self._swapped += [array for array in (self.turn, self.rest) if array is not None]
+        self.factors = np.empty((capacity, q, waiting))
+        self._parts: dict[tuple[int, int, int], _Part] = {}
         if self.both:
             from scipy.linalg.blas import dgemm
 
             self._dgemm = dgemm
             self.matrix0 = np.empty((capacity, q, k))
             self.scale = np.empty((capacity, q))
-            self.factors = np.empty((capacity, q, DELAY))
             self._gain = np.empty((capacity, q))
             self._change = np.empty((_BLOCK, q, k))
             self._swapped += [self.matrix0, self.scale, self.factors, self._gain]
@@ -123,7 +161,7 @@ class Rows:
         if self.both:
             self.matrix0[row] = inner
             self.scale[row] = scale * self.unit
-            self._gain[row] = step / (rate * job.k) * self.scale[row] ** 2
+            self._gain[row] = -step / (rate * job.k) * self.scale[row] ** 2
         elif self.shift:
             # The constant part of N φ goes to y.
             constant = self.shift * inner.sum(axis=1)
@@ -155,7 +193,7 @@ class Rows:
         """Return how far the matrices of at most `_BLOCK` rows moved; a view of a buffer."""
         p, change = self.pending, self._change[: rows.stop - rows.start]
         np.matmul(self.factors[rows, :, :p], self.matrix[rows, self.q : self.q + p], out=change)
-        np.subtract(self.matrix[rows, : self.q], change, out=change)
+        np.add(self.matrix[rows, : self.q], change, out=change)
         return np.subtract(change, self.matrix0[rows], out=change)
 
     def drift(self, rows: slice) -> Array:
@@ -177,27 +215,30 @@ class Rows:
 
     # -- one step ----------------------------------------------------------------------------
 
-    def observe(self, rows: slice, squares: Array) -> None:
+    def _part(self, start: int, stop: int) -> _Part:
+        key = (start, stop, self.pending)
+        part = self._parts.get(key)
+        if part is None:
+            part = self._parts[key] = _Part(self, *key)
+        return part
+
+    def observe(self, start: int, stop: int, squares: Array) -> None:
         """Evaluate r = y(θ) - y of some rows, in place, and write ‖r‖²."""
-        state, r, p = self.state[rows], self.r[rows], self.pending
-        if self.both:
-            phi = self.matrix[rows, self.q + p]
-        else:
-            phi = state if self.tanh is not None else self._s[rows]
+        part = self._part(start, stop)
         if self.tanh is None:
-            phi[...] = self.activation.phi(state)
+            part.phi[...] = self.activation.phi(part.state)
         elif self.both:
-            np.add(state, self.shift, out=phi)
-        x = np.matvec(self.matrix[rows, : self.q + p], phi, out=self._x[rows, : self.q + p])
-        if p:
-            x[:, : self.q] -= np.matvec(self.factors[rows, :, :p], x[:, self.q :])
-        x = x[:, : self.q]
-        if self.turn is not None:
-            x = np.matvec(self.turn[rows], x, out=r)
-        np.subtract(x, self.y[rows], out=r)
+            np.add(part.state, self.shift, out=part.phi)
+        np.matvec(part.matrix, part.phi, out=part.x)
+        x, r = part.x_inner, part.r
+        if self.pending:
+            np.add(x, np.matvec(part.factors, part.x_pending), out=x)
+        if part.turn is not None:
+            x = np.matvec(part.turn, x, out=r)
+        np.subtract(x, part.y, out=r)
         np.vecdot(r, r, out=squares)
         if self.rest is not None:
-            np.add(squares, self.rest[rows], out=squares)
+            np.add(squares, self.rest[start:stop], out=squares)
 
     def values(self, squares: Array, rows: slice) -> Array:
         """Return the losses of some rows, given ‖r‖²."""
@@ -209,44 +250,42 @@ class Rows:
 
     def pull(self, active: int, squares: Array) -> None:
         """Evaluate the gradient in z up to φ', times the step, from the current residuals."""
-        rows, p = slice(0, active), self.pending
-        r, v = self.r[rows], self._v[rows, : self.q]
-        if self.mse:
-            gradient = r
-        elif isinstance(self.loss, RadialLoss):
-            gradient = np.multiply(r, self.loss.weight(np.sqrt(squares))[:, None], out=r)
+        part = self._part(0, active)
+        gradient = part.r
+        if isinstance(self.loss, RadialLoss):
+            if not self.mse:
+                np.multiply(gradient, self.loss.weight(np.sqrt(squares))[:, None], out=gradient)
         else:
-            gradient = self.loss.gradient(r, 0.0)
-        if self.turn is not None:
-            gradient = np.vecmat(gradient, self.turn[rows])
-        np.multiply(gradient, self.rate[rows], out=v)
-        if p:
-            np.vecmat(v, self.factors[rows, :, :p], out=self._x[rows, :p])
-            np.negative(self._x[rows, :p], out=self._v[rows, self.q : self.q + p])
-        np.vecmat(self._v[rows, : self.q + p], self.matrix[rows, : self.q + p], out=self._g[rows])
+            gradient = self.loss.gradient(gradient, 0.0)
+        if part.turn is not None:
+            gradient = np.vecmat(gradient, part.turn)
+        np.multiply(gradient, part.rate, out=part.v_inner)
+        if self.pending:
+            np.vecmat(part.v_inner, part.factors, out=part.v_pending)
+        np.vecmat(part.v, part.matrix, out=part.g)
 
     def push(self, active: int) -> None:
         """Take the step that `pull` prepared."""
         rows = slice(0, active)
         if self.tanh is None:
             slope = self.activation.dphi(self.state[rows])
-            np.multiply(slope, self._g[rows], out=self._d[rows])
-            np.subtract(self.state[rows], self._d[rows], out=self.state[rows])
+            np.multiply(slope, self.g[rows], out=self.d[rows])
+            np.subtract(self.state[rows], self.d[rows], out=self.state[rows])
         else:
             for level, views in self._segments:
                 self._advance(level, *views)
         if self.both:
-            np.multiply(self._v[rows, : self.q], self._gain[rows],
+            np.multiply(self.v[rows, : self.q], self._gain[rows],
                         out=self.factors[rows, :, self.pending])  # fmt: skip
             self.pending += 1
             if self.pending == DELAY:
-                self._subtract(active)
+                self._carry_out(active)
 
-    def _subtract(self, active: int) -> None:
-        """Carry out the pending changes, P ← P - CΦ, by BLAS, in place."""
+    def _carry_out(self, active: int) -> None:
+        """Add the pending changes, P ← P + CΦ, by BLAS, in place."""
         for row in range(active):
             matrix = self.matrix[row]
-            self._dgemm(-1.0, matrix[self.q :].T, self.factors[row].T, beta=1.0,
+            self._dgemm(1.0, matrix[self.q :].T, self.factors[row].T, beta=1.0,
                         c=matrix[: self.q].T, overwrite_c=1)  # fmt: skip
         self.pending = 0
 
@@ -259,7 +298,7 @@ class Rows:
         """
         if self.tanh is None:
             return []
-        v = self._g[:active] if self.both else self._v[:active]
+        v = self.g[:active] if self.both else self.v[:active]
         level = np.searchsorted(_EDGES, np.vecdot(v, v) * self._size[:active], side="right")
         if active == self._sorted and not np.logical_or.reduce(level != self._level[:active]):
             return []
@@ -274,7 +313,7 @@ class Rows:
             self.swap(int(i), j)
             swaps.append((int(i), j))
         cuts = np.searchsorted(target, range(len(LEVELS) + 2)).tolist()
-        used = (self.state, self.moved, self._g, self._s, self._d, self._w)
+        used = (self.state, self.moved, self.g, self.s, self.d, self.w)
         self._segments = [
             (value, [array[start:stop] for array in used])
             for value, (start, stop) in enumerate(pairwise(cuts))
