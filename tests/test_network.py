@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 from typing import Any
 
@@ -14,6 +15,7 @@ from scipy.sparse.linalg import aslinearoperator
 import kltheory.empirical.seeded as seeded
 from kltheory.activation import ACTIVATIONS, get
 from kltheory.constants import Constant, Constants, Evidence
+from kltheory.empirical.dynamics import descend
 from kltheory.empirical.image import image
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.seeded import SeededUnits, Weights
@@ -398,13 +400,56 @@ def test_network_does_not_change_under_a_rotation_of_its_input(seed: int, name: 
     assert turned.sigma_min("both") == pytest.approx(net.sigma_min("both"), rel=1e-8, abs=1e-11)
 
 
+TORCH = {
+    "sigmoid": "sigmoid", "tanh": "tanh", "sin": "sin", "erf": "erf", "arctan": "atan",
+    "softplus": "nn.functional.softplus", "gelu": "nn.functional.gelu",
+    "silu": "nn.functional.silu",
+}  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("train", MODES)
-def test_jacobian_agrees_with_automatic_differentiation(train: str) -> None:
-    """PyTorch's autograd, where it is installed, gives the same Jacobian."""
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_jacobian_agrees_with_automatic_differentiation(name: str, train: str) -> None:
+    """PyTorch's autograd, where it is installed, gives the same Jacobian, for every activation."""
     torch = pytest.importorskip("torch")
-    net = _small("tanh", 3, 0.8)
+    net = _small(name, 3, 0.8)
+    phi = operator.attrgetter(TORCH[name])(torch)
     u, W, V = (torch.tensor(np.array(a), dtype=torch.float64) for a in (net.u, net.W, net.V))
-    J = torch.autograd.functional.jacobian(lambda w, v: v @ torch.tanh(w @ u) / 5**0.5, (W, V))
+    J = torch.autograd.functional.jacobian(lambda w, v: v @ phi(w @ u) / 5**0.5, (W, V))
     blocks = [j.reshape(3, -1).numpy() for j in (J if train == "both" else J[:1])]
-    np.testing.assert_allclose(net.jacobian(train), np.hstack(blocks), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(net.jacobian(train), np.hstack(blocks), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train", MODES)
+def test_descent_agrees_with_automatic_differentiation(train: str) -> None:
+    """50 steps of phase retrieval and of a linear F by PyTorch's autograd: the same losses."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(5)
+    a, x = rng.standard_normal((4, 6)), rng.standard_normal(6)
+    net = TwoLayerNetwork.draw(6, 30, 3, activation="tanh", seed=5)
+    for problem, power in ((Problem(a, a @ x), 1), (phase_retrieval(a, (a @ x) ** 2), 2)):
+        run = descend(problem, net, train, step=0.002, steps=50, tol=0.0)
+        u, A, y = (torch.tensor(np.array(v)) for v in (net.u, a, problem.observation))
+        W, V = (torch.tensor(np.array(v), requires_grad=True) for v in (net.W, net.V))
+        trained, losses = [W, V] if train == "both" else [W], []
+        for _ in range(51):
+            loss = 0.5 * (((A @ (V @ torch.tanh(W @ u))) / 30**0.5) ** power - y).square().sum()
+            losses.append(loss.item())
+            with torch.no_grad():
+                for weights, slope in zip(trained, torch.autograd.grad(loss, trained), strict=True):
+                    weights -= 0.002 * slope
+        np.testing.assert_allclose(run.losses, losses, rtol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train", MODES)
+def test_jacobian_agrees_with_jax(train: str) -> None:
+    """JAX, where it is installed, gives the same Jacobian to single precision or better."""
+    jax = pytest.importorskip("jax")
+    net = _small("sigmoid", 3, 0.8)
+    u, W, V = (jax.numpy.asarray(np.array(a)) for a in (net.u, net.W, net.V))
+    J = jax.jacrev(lambda w, v: v @ jax.nn.sigmoid(w @ u) / 5**0.5, argnums=(0, 1))(W, V)
+    blocks = [np.asarray(j).reshape(3, -1) for j in (J if train == "both" else J[:1])]
+    np.testing.assert_allclose(net.jacobian(train), np.hstack(blocks), rtol=1e-5, atol=1e-6)
