@@ -29,8 +29,9 @@ _CHUNK = 256
 _ROW_ENTRIES = 2**19
 _MOST_ROWS = 96
 _PERIOD = 64
-"""Runs start, and proofs of failure are tried, at multiples of so many steps: thus at the same steps
-of a run in any company.  A multiple of `rows.DELAY` and a divisor of `_CHUNK`."""
+"""Runs start, proofs of failure are tried and shorter forms of the step are taken at multiples of
+so many steps: thus at the same steps of a run in any company.  A multiple of `rows.DELAY` and a
+divisor of `_CHUNK`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ class _Engine:
             j = self.clock % _CHUNK
             active = len(self.running)
             rows.pull(active, self.squares[j, :active])
-            for a, b in rows.sort(active):
+            for a, b in rows.sort(active, self.clock % _PERIOD == 0):
                 self._exchange(a, b, j)
             rows.push(active)
             if j == _CHUNK - 1:

@@ -35,7 +35,7 @@ DELAY = 4
 """After how many steps the changes of P are carried out, if V is trained."""
 
 _ROOT3 = float(np.sqrt(3.0))
-_EDGES = np.square(LEVELS)
+_EDGES = np.square([*LEVELS, np.inf])
 _BLOCK = 8
 
 
@@ -114,11 +114,12 @@ class Rows:
         self.w = np.empty((capacity, k))
         self._level = np.zeros(capacity, dtype=np.intp)
         self._size = np.empty(capacity)
+        self._most = np.empty(capacity)
         self._sorted = 0
         self._segments: list[tuple[int, list[Array]]] = []
         self._swapped = [
             self.matrix, self.y, self.state, self.moved, self.z0, self.rate, self.omega, self.r,
-            self.v, self.g, self._level, self._size,
+            self.v, self.g, self._level, self._size, self._most,
         ]  # fmt: skip
         self._swapped += [array for array in (self.turn, self.rest) if array is not None]
         self.factors = np.empty((capacity, q, waiting))
@@ -167,6 +168,7 @@ class Rows:
             constant = self.shift * inner.sum(axis=1)
             self.y[row] -= constant if self.turn is None else self.turn[row] @ constant
         # |δ_j| ≤ 3√3 |g_j|, and |g_j| ≤ max‖N_j‖ ‖v‖, or ‖g‖ if N moves.
+        self._level[row] = 0
         self._size[row] = 27.0 * (1.0 if self.both else np.square(inner).sum(axis=0).max())
         self._sorted = -1
 
@@ -291,18 +293,25 @@ class Rows:
 
     # -- the step without exponentials -------------------------------------------------------
 
-    def sort(self, active: int) -> list[tuple[int, int]]:
+    def sort(self, active: int, lower: bool) -> list[tuple[int, int]]:
         """Bring rows of one form of the step together, and return the rows that were exchanged.
 
-        Called between `pull` and `push`.
+        Called between `pull` and `push`.  A row takes a longer form as soon as it needs to, and a
+        shorter one if `lower` says that it is time to look.
         """
         if self.tanh is None:
             return []
         v = self.g[:active] if self.both else self.v[:active]
-        level = np.searchsorted(_EDGES, np.vecdot(v, v) * self._size[:active], side="right")
-        if active == self._sorted and not np.logical_or.reduce(level != self._level[:active]):
-            return []
+        squares = np.vecdot(v, v)
+        if not lower and active == self._sorted:
+            if not np.logical_or.reduce(squares > self._most[:active]):
+                return []
+        level = np.searchsorted(_EDGES[:-1], squares * self._size[:active])
+        if not lower:
+            np.maximum(level, self._level[:active], out=level)
         self._level[:active] = level
+        with np.errstate(divide="ignore"):
+            self._most[:active] = _EDGES[level] / self._size[:active]
         target = np.sort(level)
         swaps = []
         for i in np.flatnonzero(level != target):
