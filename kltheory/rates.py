@@ -55,7 +55,8 @@ class RateLaw(symbolic.RateLaw):
         `kappa`, or `sigma_f` and `sigma_j` (κ = σ_F² σ_J²/4); `loss0` the loss at time 0; `noise` =
         ‖ε‖ for the stopping time; `mu`, `lip_f`, `dist` for the signal; numbers, fractions or
         decimal text, all exact.  Values for ψ's parameters go by their names.  `theory="printed"`
-        gives the formulas of the paper's text (HAL v1) where they differ.
+        gives the formulas of the paper's text (HAL v1) where they differ (`kltheory audit E11`,
+        `kltheory audit E12`, `kltheory audit E13`).
 
         Raises `InputError` for a value out of range, for example a loss outside ψ's domain.
         """

@@ -1,8 +1,8 @@
 """Theorem 3.2 as numbers: the bounds (10), (11), (12) and (13) for one ψ and one set of constants.
 
 κ = σ_F² σ_J²/4, V(t) <= Ψ⁻¹(κt + Ψ(L0)).  The `printed` forms are those of the paper's text (HAL
-v1); where they differ from what its proof gives, the `corrected` ones are the default (see
-`kltheory audit`).
+v1); where they differ from what its proof gives, the `corrected` ones are the default: (12), see
+E12 in `kltheory audit E12`; (13), see `kltheory audit E13`; the whole, see `kltheory audit E30`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Constants:
     sigma_f: Fraction | None = None
     """σ_F, the smallest non-zero singular value of the operator's Jacobian."""
     sigma_j: Fraction | None = None
-    """σ_J = σ_min of the network's Jacobian at time 0 (its n-th singular value)."""
+    """σ_J = σ_min of the network's Jacobian at time 0 (the n-th: `kltheory audit E1`)."""
     noise: Fraction | None = None
     """‖ε‖."""
     mu: Fraction | None = None
     """μ of A-7, the restricted injectivity of the operator."""
     lip_f: Fraction | None = None
-    """L_F, a bound of the operator's Jacobian between x̄ and its projection on Σ."""
+    """L_F, a bound of the operator's Jacobian from x̄ to its projection (`kltheory audit E14`)."""
     dist: Fraction | None = None
     """dist(x̄, Σ), the modelling error."""
 
@@ -138,7 +138,7 @@ class Bound:
     def signal(self, t: Any) -> Any:
         """(13), corrected: ‖x(t) - x̄‖ <= (p(t) + ‖ε‖)/μ + (1 + L_F/μ) dist(x̄, Σ).
 
-        p(t) is the bound on the observation.
+        p(t) is the bound on the observation.  The printed first term: `kltheory audit E13`.
         """
         c = self.constants
         missing = [n for n in ("mu", "noise", "lip_f", "dist") if getattr(c, n) is None]
@@ -158,7 +158,8 @@ class Bound:
     def stopping_time(self, noise: Any = None) -> float:
         """(12), corrected: t* = (Ψ(ψ⁻¹(‖ε‖)) - Ψ(L0))₊/κ; ‖y(t) - ȳ‖ <= 2‖ε‖ for all t >= t*.
 
-        0 if ‖ε‖ >= ψ(L0); infinite for ‖ε‖ = 0 where the loss never vanishes.
+        0 if ‖ε‖ >= ψ(L0); infinite for ‖ε‖ = 0 where the loss never vanishes.  The printed time
+        is another: `kltheory audit E12`.
         """
         noise = self.constants.noise if noise is None else positive(noise, "noise", zero=True)
         if noise is None:

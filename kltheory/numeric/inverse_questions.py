@@ -74,7 +74,10 @@ def time_to_loss(bound: Bound, target: Any) -> Answer:
 
 
 def time_to_observation_error(bound: Bound, target: Any, *, noise: Any = None) -> Answer:
-    """The time from which ‖y(t) - ȳ‖ <= target: p(t) <= target - ‖ε‖; `target` = 2‖ε‖ is (12)."""
+    """The time from which ‖y(t) - ȳ‖ <= target: p(t) <= target - ‖ε‖.
+
+    `target` = 2‖ε‖ is (12), corrected: see E12 in `kltheory audit E12`.
+    """
     goal = _fraction(target, "target")
     eps = _fraction(_or_given(noise, bound.constants.noise, "noise"), "noise")
     question = f"time until ‖y(t) - ȳ‖ is at most {target}"
@@ -90,7 +93,7 @@ def time_to_signal_error(
     lip_f: Any = None,
     dist: Any = None,
 ) -> Answer:
-    """The time from which ‖x(t) - x̄‖ <= target by (13), corrected.
+    """The time from which ‖x(t) - x̄‖ <= target by (13), corrected (`kltheory audit E13`).
 
     The error never goes below the floor (1 + L_F/μ) dist(x̄, Σ) + ‖ε‖/μ.  Constants that are not
     given are those of the bound.

@@ -1,8 +1,8 @@
 """Theorem 3.2 and Corollary 3.3 as the paper's text prints them (HAL v1).
 
 They are here to be compared with, not to be used: Corollary 3.3 drops factors of the parameter
-rate, (12) depends on the constant of integration in Ψ, and the first term of (13) has a factor
-2/(σ_F σ_J) too many.
+rate (`kltheory audit E11`), (12) depends on the constant of integration in Ψ (`kltheory audit
+E12`), and the first term of (13) has a factor 2/(σ_F σ_J) too many (`kltheory audit E13`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def theorem_3_2(law: RateLaw, curve: Curve, c: Constants) -> dict[str, Callable[
         return kappa * number(exact_number(t, "t")) + Psi(number(c.loss0))
 
     def corollary(t: Any, exponent_of: str) -> float:
-        """Corollary 3.3 as printed, for ψ = c s^α."""
+        """Corollary 3.3 as printed, for ψ = c s^α; see `kltheory audit E11`."""
         assert power is not None
         size, alpha = (compile_expr(e, law.desingularizer.symbol)(ctx, 1) for e in power)
         g = gamma(t)
@@ -62,7 +62,7 @@ def theorem_3_2(law: RateLaw, curve: Curve, c: Constants) -> dict[str, Callable[
         return float(curve.psi(c.kappa * exact_number(t, "t")) / ctx.sqrt(kappa))
 
     def stopping(noise: Any) -> float:
-        """(12): t >= 4 Ψ(ψ⁻¹(‖ε‖))/(σ_F² σ_J²) - Ψ(L0)."""
+        """(12): t >= 4 Ψ(ψ⁻¹(‖ε‖))/(σ_F² σ_J²) - Ψ(L0); see `kltheory audit E12`."""
         if noise == 0:
             return math.inf
         if (kt := curve.stopping(noise)) > 0:

@@ -139,7 +139,8 @@ _UNIQUE = Assumption(
 def observation_error(observation: Any, *, noise: Any) -> Guarantee:
     """‖y(t) - ȳ‖ <= p(t) + ‖ε‖: the error against the noise-free observation ȳ = F(x̄).
 
-    Proof: y = ȳ + ε and ‖y(t) - y‖ <= p(t), equation (18); (12) is the time from which p <= ‖ε‖.
+    Proof: y = ȳ + ε and ‖y(t) - y‖ <= p(t), equation (18); (12) is the time from which p <= ‖ε‖
+    (`kltheory audit E12`).
 
     >>> observation_error(0.5, noise="0.25").value
     0.75
@@ -172,7 +173,8 @@ def signal_error(
     """The error in the signal, Theorem 3.2(iii), in three terms.
 
     corrected (13*): ‖x(t) - x̄‖ <= p(t)/μ + (1 + L_F/μ) dist(x̄, Σ) + ‖ε‖/μ
-    printed (13): the first term is 2 p(t)/(μ σ_J σ_F), which is false where σ_J σ_F > 2
+    printed (13): the first term is 2 p(t)/(μ σ_J σ_F), which is false where σ_J σ_F > 2; see E13
+        in `kltheory audit E13`
     sharp: (p(t) + ‖ε‖)/μ if ‖F(x) - F(x̄)‖ >= μ‖x - x̄‖ for all x in Σ (then L_F and dist are
         not needed, and x̄ itself takes the place of its projection)
 
@@ -245,7 +247,8 @@ def local_signal_error(
     N(t) = p(t) + ‖ε‖ + L_F dist(x̄, Σ), μ = λ_min(J_F(x̄_Σ); T_Σ(x̄_Σ)), L_J >= Lip(J_F).
     corrected: if 2 L_J N(t1) < μ² and ‖x(t1) - x̄_Σ‖ < μ/L_J at some t1, then for all t >= t1
         ‖x(t) - x̄‖ <= 2N/(μ + √(μ² - 2 L_J N)) + dist(x̄, Σ) <= 2N/μ + dist(x̄, Σ): linear in ‖ε‖
-    printed (21): √((μ/L_J)(L_J/μ dist² + (L_F/μ + 1) dist + (δ + ‖ε‖)/μ)), δ = 2p/(σ_J σ_F)
+    printed (21): √((μ/L_J)(L_J/μ dist² + (L_F/μ + 1) dist + (δ + ‖ε‖)/μ)), δ = 2p/(σ_J σ_F); see
+        E28 in `kltheory audit E28`, and `kltheory audit E16` for its order in ‖ε‖
 
     Proof: X = ‖x(t) - x̄_Σ‖ satisfies μX <= N + L_J X²/2; μX - L_J X²/2 has its maximum
     μ²/(2L_J) > N at μ/L_J, so X, which is continuous, never reaches μ/L_J.  Without the second

@@ -178,7 +178,8 @@ def measurements(
     """The number m of measurements for which λ_min(A; T) > 0 with probability 1 - failure.
 
     corrected: m >= C'(σ/α)⁶ w² + 2 C⁻² (σ⁴/α⁴) τ², probability 1 - exp(-C τ²)
-    printed: with σ²/α⁴ in the second term, which changes when A is multiplied by a number
+    printed: with σ²/α⁴ in the second term, which changes when A is multiplied by a number; see E17
+        in `kltheory audit E17`
     sharp: for rows N(0, I), m/√(m+1) > w + τ with probability 1 - exp(-τ²/2) (Gordon); it has no
         unknown constants
 

@@ -249,7 +249,7 @@ class DescentBound:
         return self._at(self.bound.observation, j)
 
     def signal(self, j: Any) -> Any:
-        """(13): an upper bound on ‖x_j - x̄‖."""
+        """(13), corrected: an upper bound on ‖x_j - x̄‖; see E13 in `kltheory audit E13`."""
         return self._at(self.bound.signal, j)
 
     def parameters(self, j: Any) -> Any:
@@ -265,7 +265,7 @@ class DescentBound:
         return math.nextafter(found / c, math.inf) if found else 0.0
 
     def stopping_iteration(self, noise: Any = None) -> float:
-        """(12): the first j from which ‖y_j - ȳ‖ <= 2‖ε‖; inf if there is none."""
+        """(12): the first j from which ‖y_j - ȳ‖ <= 2‖ε‖; inf if none (`kltheory audit E12`)."""
         return self._count(self.bound.stopping_time(noise))
 
     def iterations_to_loss(self, loss: Any) -> float:

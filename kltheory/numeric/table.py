@@ -41,7 +41,7 @@ class Row:
     observation: float
     """(18): bound on ‖y(t) - y‖."""
     signal: float | None
-    """(13): bound on ‖x(t) - x̄‖; None without μ and what goes with it."""
+    """(13): bound on ‖x(t) - x̄‖ (`kltheory audit E13`); None without μ and what goes with it."""
     start: Fraction | None = None
     """L0 itself where t = 0 and the bound is L0."""
 

@@ -137,7 +137,8 @@ def width(
 
     Theorems 4.1 and B.1 of the paper as printed (with the constants C and C', which the paper
     does not give), by the paper's route with every constant, and sharp; the certificate in the
-    row space of a linear F; attainability; and the theorems that need no width.
+    row space of a linear F; attainability; and the theorems that need no width.  What the text of
+    the two theorems lacks: `kltheory audit E19`, `kltheory audit E27`.
 
     Args:
         n: size of the signal.

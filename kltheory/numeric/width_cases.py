@@ -275,7 +275,10 @@ def least_width(problem: WidthProblem, theorem: Theorem) -> tuple[int | None, fl
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """Theorem 4.1 (q = 4) or B.1 (q = 2): k ≥ C' σ_F^-q n ψ(L_L/2 (C L_F √(n log d) + ‖y‖)²)^q."""
+    """Theorem 4.1 (q = 4) or B.1 (q = 2): k ≥ C' σ_F^-q n ψ(L_L/2 (C L_F √(n log d) + ‖y‖)²)^q.
+
+    As the text has it; see E19 in `kltheory audit E19`.
+    """
 
     problem: WidthProblem
     name: str

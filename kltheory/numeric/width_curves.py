@@ -156,7 +156,8 @@ def exponents(
 
     In n with m small, in m with n small, in n = m together, in σ_F and in d.  The joint slope tells
     n(n + m)² (slope 3) from the n³m² (slope 5) of Remark 4.3, and n(n + m) (2) from the n²m (3) of
-    Remark 4.4.  Logarithms in the formulas remain as small deviations from whole numbers.
+    Remark 4.4 (`kltheory audit E21`, `kltheory audit E22`).  Logarithms in the formulas remain as
+    small deviations from whole numbers.
 
     >>> {r.theorem: round(r.slopes["n=m"], 2) for r in exponents("both", theory="printed")}
     {'4.1': 3.0}

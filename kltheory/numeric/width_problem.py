@@ -41,7 +41,7 @@ class WidthLoss:
     convex: bool
     """Whether L_y is convex."""
     majorant: Callable[[Decimal], Decimal] | None = None
-    """Φ with L_y(v) ≤ Φ(‖v - y‖), where it is used in place of the smoothness (Remark 4.2)."""
+    """Φ with L_y(v) ≤ Φ(‖v - y‖), in place of the smoothness (4.2: `kltheory audit E20`)."""
 
     @classmethod
     def from_log_psi(
@@ -229,7 +229,7 @@ class WidthProblem:
     m: int
     """Size of the observation."""
     d: int
-    """Size of the input u; only the printed theorems depend on it."""
+    """Size of the input u; only the printed theorems depend on it (`kltheory audit E23`)."""
     d_given: bool
     """Whether d was given (or chosen as ⌈1/p⌉)."""
     activation: Activation

@@ -78,7 +78,7 @@ def hidden_sharp(b: Bounds) -> Decimal:
 
 
 def hidden_paper(b: Bounds) -> Decimal:
-    """Theorem B.1 by R' < R, that is ψ0 < σ_F σ²/(4Λ): half of `hidden_sharp`."""
+    """Theorem B.1 by R' < R, ψ0 < σ_F σ²/(4Λ): half of `hidden_sharp` (`kltheory audit E27`)."""
     return hidden_sharp(b) / 2
 
 
