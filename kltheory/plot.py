@@ -264,6 +264,7 @@ def draw_reproduction(shown: Mapping[str, Any], path: Path) -> None:
         "losses": _losses,
         "profiles": _profiles,
     }[shown["kind"]](shown)
+    drawn.suptitle(shown["said"], fontsize=9, color=INK)
     stream = io.BytesIO()
     kind = path.suffix.lower()[1:]
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
@@ -304,8 +305,9 @@ def _convergence(shown: Mapping[str, Any]) -> Figure:
         mesh = ax.pcolormesh(x_edges, k_edges, share, cmap="cividis", vmin=0, vmax=1)
         mesh.set_edgecolor("face")
         m = x_edges if shown["axis"] == "m" else np.full(x_edges.size, float(shown["m"]))
+        expected = f"expected: $k = {shown['ratio']:.1f}\\,m$"
         ax.plot(x_edges, shown["ratio"] * m, color="#E69F00", linewidth=2.4, linestyle="--",
-                path_effects=outline, label=f"expected: $k = {shown['ratio']:.1f}\\,m$")  # fmt: skip
+                path_effects=outline, label=expected)  # fmt: skip
         border = shown["borders"][engine]
         if border is not None:
             low, high = border["interval"]
@@ -318,7 +320,8 @@ def _convergence(shown: Mapping[str, Any]) -> Figure:
                 middle = float(np.exp(np.mean(np.log(x))))
                 anchor = float(np.exp(np.interp(np.log(middle), np.log(x[columns]), np.log(fit))))
                 ax.plot(x_edges, anchor * (x_edges / middle) ** 2, color="#FFB0DC", linewidth=1.8,
-                        linestyle=":", path_effects=outline, label="slope 2, for comparison")  # fmt: skip
+                        linestyle=":", path_effects=outline,
+                        label="slope 2, for comparison")  # fmt: skip
         ax.set_xlim(x_edges[0], x_edges[-1])
         ax.set_ylim(k_edges[0], k_edges[-1])
         _plain_ticks(ax)
@@ -425,10 +428,12 @@ def _losses(shown: Mapping[str, Any]) -> Figure:
             limit = np.array(level["exact"]["mean_upper"])
             seen = limit > bottom
             drop = int(np.argmin(seen)) if not seen.all() else k.size
-            # One point more, below the frame, so that the line is seen to fall.
-            show = np.where(seen, limit, bottom / 100)[: drop + 1]
-            ax.plot(k[: drop + 1], show, color=colour, linewidth=1.6,
+            ax.plot(k[:drop], limit[:drop], color=colour, linewidth=1.6,
                     label=None if "descent" in level else label)  # fmt: skip
+            if 0 < drop < k.size:  # to a point below the frame: from here on it is zero
+                fall = [float(limit[drop - 1]), bottom / 100]
+                ax.plot(k[drop - 1 : drop + 1], fall, color=colour, linewidth=0.9,
+                        linestyle=(0, (4, 2)))  # fmt: skip
         if "descent" in level:
             mean = np.array(level["descent"]["mean"])
             ends = np.array(level["descent"]["interval"])
