@@ -83,7 +83,7 @@ class Reach:
             "attainable": self.attainable,
             "interior": self.interior,
             "verified": self.verified,
-            "margin": self.margin,
+            "margin": self.margin if math.isfinite(self.margin) else None,
             "distance": self.distance,
             "witness": None if self.witness is None else self.witness.tolist(),
             "witness_error": self.witness_error if math.isfinite(self.witness_error) else None,
@@ -178,12 +178,9 @@ def reachability(
 
     Raises InputError for shapes that do not fit, ends in the wrong order, or entries not finite.
     """
-    N, y, low, high = _checked(N, y, low, high)
-    image = BoxImage.of(N, low, high, np.asarray(matrix_error, dtype=np.float64), end_error)
-    search = _Search(image, y)
-    if search.run(tol):
-        return search.found()
-    return search.border()
+    with np.errstate(all="ignore"):  # what overflows proves nothing
+        search = _Search.of(N, y, low, high, matrix_error, end_error)
+        return search.found() if search.run(tol) else search.border()
 
 
 def box_limit(
@@ -205,12 +202,10 @@ def box_limit(
     >>> box_limit([[1.0, 1.0]], [3.0], [0.0, 0.0], [1.0, 1.0])
     BoxLimit(0.5 <= inf <= 0.5)
     """
-    N, y, low, high = _checked(N, y, low, high)
-    image = BoxImage.of(N, low, high, np.asarray(matrix_error, dtype=np.float64), end_error)
-    search = _Search(image, y)
-    search.run(tol)
-    v = search.direction
-    return BoxLimit(_half_square_down(search.distance), search.upper(), search.point, v)
+    with np.errstate(all="ignore"):
+        search = _Search.of(N, y, low, high, matrix_error, end_error)
+        search.run(tol)
+        return BoxLimit(search.loss(), search.upper(), search.point, search.direction)
 
 
 def gap_certificate(image: BoxImage, y: Array, r: Array, S: Array | None = None) -> Array:
@@ -243,14 +238,30 @@ def product_error(row_norms: ArrayLike, column_norms: ArrayLike, n: int) -> Arra
 class _Search:
     """The path of `closest`, and what it proves on the way."""
 
-    def __init__(self, image: BoxImage, y: Array) -> None:
-        self.image, self.y = image, y
+    def __init__(self, image: BoxImage, y: Array, unit: float = 1.0) -> None:
+        self.image, self.y, self.unit = image, y, unit
         self.distance = 0.0
         self.direction: Array | None = None
         self.residual = math.inf
         self.point = np.clip(np.zeros(image.low.size), image.low, image.high)
         self.radius: Array | None = None
         self.last = y
+
+    @classmethod
+    def of(
+        cls,
+        N: ArrayLike,
+        y: ArrayLike,
+        low: ArrayLike,
+        high: ArrayLike,
+        matrix_error: ArrayLike,
+        end_error: float,
+    ) -> _Search:
+        """Check the input, and measure N and y in a power of two near the largest entry of N."""
+        N, y, low, high = _checked(N, y, low, high)
+        unit = math.ldexp(1.0, math.frexp(float(np.abs(N).max()))[1])
+        error = np.asarray(matrix_error, dtype=np.float64) / unit
+        return cls(BoxImage.of(N / unit, low, high, error, end_error), y / unit, unit)
 
     def run(self, tol: float) -> bool:
         """Follow the path until something is proved; return whether it is."""
@@ -286,6 +297,11 @@ class _Search:
         self.residual = 0.0
         return True
 
+    def loss(self, distance: float | None = None) -> float:
+        """Return ½ distance², rounded down (default: the distance proved)."""
+        distance = (self.distance if distance is None else distance) * self.unit
+        return max(0.0, math.nextafter(0.5 * distance * distance * (1.0 - 4e-16), 0.0))
+
     def upper(self) -> float:
         """Return an upper bound on inf ½‖N a - y‖²."""
         if self.radius is not None:
@@ -295,12 +311,12 @@ class _Search:
         size = np.abs(a)
         error = gamma(k) * (float(np.abs(self.y).sum()) + float(size @ image.norms))
         error += float(size @ image.errors) + float(image.norms.sum()) * image.end_error
-        return 0.5 * (self.residual + error) ** 2 * (1.0 + gamma(m + k))
+        return 0.5 * ((self.residual + error) * self.unit) ** 2 * (1.0 + gamma(m + k))
 
     def found(self) -> Reach:
         """Return what was proved."""
         if self.radius is None:
-            loss = _half_square_down(self.distance)
+            loss = self.loss()
             reason = (
                 "impossible: ⟨v, y⟩ exceeds what any state of the network gives; "
                 f"the loss stays above {loss:.4g}"
@@ -310,7 +326,7 @@ class _Search:
                 False,
                 "interval",
                 reason,
-                distance=self.distance,
+                distance=self.distance * self.unit,
                 witness=self.point,
                 separating=self.direction,
                 limit_loss=loss,
@@ -352,7 +368,7 @@ class _Search:
         elif attainable is False:
             reason = (
                 "impossible: exactly ⟨v, y⟩ > sup ⟨v, N a⟩ over all states of the network; "
-                f"the loss stays above {_half_square_down(exact.margin):.4g}"
+                f"the loss stays above {self.loss(exact.margin):.4g}"
             )
         else:
             verified = None if interior is None else "exact"
@@ -364,12 +380,12 @@ class _Search:
             verified,
             reason,
             margin=exact.margin if interior else 0.0,
-            distance=exact.margin if attainable is False else 0.0,
+            distance=exact.margin * self.unit if attainable is False else 0.0,
             witness=witness,
             witness_error=math.ulp(float(np.abs(witness).max())) if interior else math.inf,
             separating=exact.normal,
             separating_exact=exact.rational,
-            limit_loss=_half_square_down(exact.margin) if attainable is False else 0.0,
+            limit_loss=self.loss(exact.margin) if attainable is False else 0.0,
             limit_loss_upper=0.0 if attainable else self.upper(),
         )
 
@@ -385,10 +401,13 @@ class _Search:
         part = BoxImage.of(kept.T @ image.N, image.low, image.high, 0.0, image.end_error)
         search = _Search(part, kept.T @ y)
         inside = search.run(1e-6) and search.radius is not None
-        reason = f"N has a rank below {y.size}, and y is in its range but for {lost:.2g}: " + (
-            "that part is y = N a inside the box, within rounding"
-            if inside
-            else "that part is on the border of what can be reached, within rounding"
+        reason = (
+            f"N has a rank below {y.size}, and y is in its range but for {lost * self.unit:.2g}: "
+            + (
+                "that part is y = N a inside the box, within rounding"
+                if inside
+                else "that part is on the border of what can be reached, within rounding"
+            )
         )
         self.point = search.point
         self.residual = float(np.linalg.norm(y - image.N @ search.point))
@@ -454,11 +473,6 @@ def _complement(F: Array) -> Array:
     left, values, _ = np.linalg.svd(F, full_matrices=True)
     rank = int((values > 1e-12 * values.max(initial=0.0)).sum())
     return np.asarray(left[:, rank:])
-
-
-def _half_square_down(x: float) -> float:
-    """½x², rounded down."""
-    return max(0.0, math.nextafter(0.5 * x * x * (1.0 - 4e-16), 0.0))
 
 
 def _checked(

@@ -72,7 +72,7 @@ class MirrorCertificate:
     divergence: float
     """An upper bound on D_h(φ(z*), φ(z(0))), the least over all attaining points."""
     homogeneity: float
-    """κ with ⟨∇L(v), v - y⟩ ≥ κ L(v)."""
+    """κ with ⟨∇L(v), v - y⟩ ≥ κ L(v); 0: none, and D_h/(κωt) says nothing."""
     dual_norm: float
     """An upper bound on ‖S*‖."""
     rate: float
@@ -272,7 +272,7 @@ def _certificate(
 
 
 def _homogeneity(loss: LossFunction) -> float:
-    """Return κ with ⟨∇L(v), v - y⟩ ≥ κ L(v)."""
+    """Return κ ≥ 0 with ⟨∇L(v), v - y⟩ ≥ κ L(v); a loss that is not convex may have none but 0."""
     match loss:
         case MSE() | SquaredNorm() | MeanSquared():
             return 2.0
@@ -280,7 +280,7 @@ def _homogeneity(loss: LossFunction) -> float:
             return 2.0 * p + 2.0
         case SeparablePower(p=p):
             return p
-    return 1.0
+    return 1.0 if loss.convex else 0.0
 
 
 class _Dual:
