@@ -86,12 +86,15 @@ def save(
 
     The same data give the same bytes: no date is written into the file.
     """
+    from matplotlib import rc_context
+
     import kltheory
 
     stream = io.BytesIO()
     kind = path.suffix.lower()[1:]
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
-    figure.savefig(stream, format=kind, metadata=undated)
+    with rc_context({"svg.hashsalt": "kltheory"}):  # ids that do not change from call to call
+        figure.savefig(stream, format=kind, metadata=undated)
     _write(path, stream.getvalue())
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
