@@ -25,6 +25,7 @@ COMMANDS = {
     "audit": ("kltheory.cli.audit", "The paper's printed formulas against the derived ones."),
     "certify": ("kltheory.cli.certify", "Whether training must converge from here, or cannot."),
     "check": ("kltheory.cli.check", "Guarantees against a trajectory that really happened."),
+    "reproduce": ("kltheory.cli.reproduce", "The figures of the paper, each by one command."),
 }
 """Name of a command -> where it lives, what it does in one line."""
 

@@ -63,8 +63,10 @@ class Setting:
         try:
             values = [_number(part, type(sample)) for part in parts]
         except ValueError:
-            kinds = {int: "whole numbers >= 1", float: "numbers >= 0"}
-            raise InputError(f"{self.name}: {text[:60]!r} is not {kinds[type(sample)]}.") from None
+            kinds = {int: "a whole number >= 1", float: "a number >= 0"}
+            raise InputError(
+                f"{self.name}: got {text[:60]!r}; it must be {kinds[type(sample)]}."
+            ) from None
         if not isinstance(self.value, list) and len(values) > 1:
             raise InputError(f"{self.name}: got {text[:60]!r}; give one value.")
         return self.changed(values if isinstance(self.value, list) else values[0])
@@ -193,12 +195,11 @@ def _check(found: Recipe, rest: Mapping[str, Any]) -> None:
         )
     if not rest["step"] > 0:
         raise InputError("step: it must be positive.")
-    sizes = [np.max(found.value(name)) for name in ("m", "n")]
-    if sizes[0] > np.min(found.value("n")):
-        raise InputError(
-            f"m = {sizes[0]} observations of n = {np.min(found.value('n'))} unknowns: "
-            "the figures are of m <= n."
-        )
+    m, n = np.max(found.value("m")), np.min(found.value("n"))
+    if m > n:
+        raise InputError(f"m = {m} observations of n = {n} unknowns: the figures are of m <= n.")
+    if found.figure == "fig2a" and m != n:
+        raise InputError(f"m = {m} and n = {n}: the operator of Figure 2a is square, set both.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

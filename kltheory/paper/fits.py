@@ -122,6 +122,8 @@ def fit_border(
         if found is not None and found[0] > 0.0:
             draws.append(_read(found, centre))
     exponent, at = _read(best, centre)
+    if not 0.1 * math.exp(log_k.min()) <= at <= 10.0 * math.exp(log_k.max()):
+        return None
     spread = np.percentile(np.array(draws), _LEVELS, axis=0)
     return Border(
         exponent,
@@ -136,7 +138,7 @@ def fit_border(
 def _read(beta: Array, centre: float) -> tuple[float, float]:
     """Return (exponent, k at the middle of x)."""
     exponent = -float(beta[2] / beta[0]) if beta.size == 3 else 0.0
-    return exponent, math.exp(centre - float(beta[1] / beta[0]))
+    return exponent, math.exp(min(700.0, max(-700.0, centre - float(beta[1] / beta[0]))))
 
 
 def _logistic(design: Array, wins: Array, tries: Array, start: Array | None = None) -> Array | None:
