@@ -294,6 +294,26 @@ def test_columns_without_ends_reach_their_span() -> None:
     assert reachability(N, [5.0, -4.0], -np.inf, np.inf).interior
 
 
+@pytest.mark.parametrize("condition", [1e2, 1e6, 1e9])
+def test_a_large_condition_number_is_no_excuse(condition: float) -> None:
+    """With y = N a for an a inside, the verdict is "attainable"; moved out along the weakest row by
+    what the whole box spans there, "impossible": both for all matrices within rounding."""
+    rng = np.random.default_rng(17)
+    left, right = (np.linalg.qr(rng.standard_normal((8, 8)))[0] for _ in range(2))
+    A = left @ np.diag(np.geomspace(1.0, 1.0 / condition, 8)) @ right
+    V = rng.choice([-1.0, 1.0], (8, 200)) / np.sqrt(200.0)
+    N = A @ V
+    error = product_error(np.linalg.norm(A, axis=1), np.linalg.norm(V, axis=0), 8)
+    y = N @ (0.5 + 0.2 * rng.standard_normal(200).clip(-2.0, 2.0))
+    found = reachability(N, y, 0.0, 1.0, matrix_error=error)
+    assert found.interior
+    assert np.linalg.norm(N @ found.witness - y) <= 1e-10
+    moved = y + left[:, -1] * np.abs(left[:, -1] @ N).sum()
+    found = reachability(N, moved, 0.0, 1.0, matrix_error=error)
+    assert found.attainable is False
+    assert 0.0 < found.limit_loss <= found.limit_loss_upper
+
+
 def test_dependent_rows_are_said_to_be() -> None:
     """Where N has dependent rows, y in its range is attainable within rounding, without a proof;
     y off its range is impossible."""

@@ -180,7 +180,7 @@ def reachability(
     """
     with np.errstate(all="ignore"):  # what overflows proves nothing
         search = _Search.of(N, y, low, high, matrix_error, end_error)
-        return search.found() if search.run(tol) else search.border()
+        return search.found() if search.run(tol) or search.whitened(tol) else search.border()
 
 
 def box_limit(
@@ -278,6 +278,40 @@ class _Search:
             elif self._solve(moving.corrected(a)):
                 return True
         return self.distance > 0.0
+
+    def whitened(self, tol: float) -> bool:
+        """Try again with rows that are orthonormal: P(N a - y) = 0, P the whitening of N.
+
+        For an N of a large condition number, which is squared in the equations of the path.  P y
+        stands as one more column of P N, with a = 1; the rounding of P N and P y are errors of this
+        matrix.  P is regular, for a proof in these rows includes that P N has full rank.
+        """
+        image, y = self.image, self.y
+        m, k = image.N.shape
+        left, values, _ = np.linalg.svd(image.N, full_matrices=False)
+        if values.size < m or not values[-1] > 1e-14 * values[0]:
+            return False
+        P = (left / values).T
+        rows = np.column_stack([image.N, -y])
+        doubt = np.column_stack([np.broadcast_to(image.errors, (m, k)), np.zeros(m)])
+        error = np.abs(P) @ (gamma(m) * np.abs(rows) + doubt) * (1.0 + gamma(m))
+        low, high = (np.append(ends, 1.0) for ends in (image.low, image.high))
+        again = _Search(BoxImage.of(P @ rows, low, high, error, image.end_error), np.zeros(m))
+        if not again.run(tol):
+            return False
+        if again.radius is not None:
+            self.point, self.radius, self.residual = again.point[:k], again.radius[:k], 0.0
+        elif again.direction is not None:
+            v = again.direction @ P
+            self._separate(v)
+            if not self.distance > 0.0:
+                length = float(np.linalg.norm(v)) * (1.0 + gamma(2 * m))
+                length += gamma(2 * m) * float(np.linalg.norm(P)) * 2.0
+                self.distance, self.direction = (
+                    again.distance / length * (1.0 - gamma(m)),
+                    v / length,
+                )
+        return True
 
     def _separate(self, v: Array) -> None:
         bound = float(self.image.distance(self.y, v))
