@@ -205,7 +205,7 @@ E3 = Entry(
     "None, if z = 0 is left out.",
     (
         Claim(
-            "Section 2.1",
+            "Section 2.1, likewise (7) and A-7",
             "misprint",
             Formula(
                 "λ_min(A; T) = inf{‖Az‖/‖z‖ : z in T}",

@@ -239,8 +239,10 @@ E8 = Entry(
 
 
 def solution_of_nine(g: Callable[[float], float], half: float) -> float | None:
-    """R with R Lip(R) = σ/2, as (9) prints it; None where there is none."""
+    """R with R Lip(R) = σ/2, as (9) prints it (∞ for Lip = 0); None where there is none."""
     low, high = 1e-9, 1e9
+    if g(high) == 0:
+        return math.inf
     if not g(low) <= half <= g(high):
         return None
     for _ in range(200):
@@ -297,7 +299,7 @@ E9 = Entry(
                 r"R=\sup\{\rho:\rho\,\mathrm{Lip}_{\mathbb B(\theta_0,\rho)}(J_g)"
                 r"\le\tfrac12\sigma_{\min}(J_g(0))\}",
             ),
-            "ρ Lip(ρ) can stay below σ/2 (a linear network) or jump over it: then no R obeys (9)."
+            "ρ Lip(ρ) can jump over σ/2: then no R obeys (9); for a constant Jacobian it reads σ/0."
             " Lemma 3.10 holds with the supremum, and needs only the deviation from θ₀.",
             "R exists, and the Jacobian stays within σ/2 on the ball of radius R (σ = 1)",
             solution_of_nine,
