@@ -170,6 +170,8 @@ class _Survey:
         """‖V_i‖ and ‖V‖_F, rounded up, and A V; computed once if V is fixed."""
         if self._seen is None or self.train == "both":
             norms = network.columns.norms() * (1 + (network.n + 8) * EPS)
+            if network.columns.largest_entry() > 0:
+                norms = norms + 1e-150  # what underflow may have taken
             size = float(np.linalg.norm(norms)) * (1 + network.k * EPS)
             fixed = self.train == "hidden" and self.problem.linear
             self._seen = norms, size, network.observe(self.problem) if fixed else None
@@ -247,10 +249,11 @@ class _Survey:
         reach = reachability(matrix, y, low, high, matrix_error=error, end_error=end_error)
         fits, rate = bool(loss.convex or self.radial), None
         if fits and loss.name != "radial" and reach.attainable is not False:
-            rate = mirror_rate(
-                matrix, y, network.z, network.activation, loss=loss, omega=network.omega,
-                matrix_error=error,
-            )  # fmt: skip
+            with np.errstate(all="ignore"):  # far out Z overflows, and proves nothing there
+                rate = mirror_rate(
+                    matrix, y, network.z, network.activation, loss=loss, omega=network.omega,
+                    matrix_error=error,
+                )  # fmt: skip
         return reach, mirror_certificate(self.facts(network), reach, rate, fits=fits)
 
 

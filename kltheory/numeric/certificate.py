@@ -64,7 +64,7 @@ _RANGE = "A-4: ∇L(y(t)) lies in the range of J_F"
 _SIGMA = "σ_F bounds J_F from below wherever the trajectory goes"
 _PHI = "A-5: φ' is bounded by B1 and Lipschitz with B2"
 _RATES = "both layers are trained at one rate"
-_STAIRS = 32
+_STAIRS = 20
 
 _ONE = Fraction(1)
 
@@ -172,17 +172,18 @@ def ladder(
     chosen = tuple(names) if names is not None else (HIDDEN if facts.train == "hidden" else BOTH)
     if c < 1:
         chosen = tuple(name for name in chosen if name not in ("P", "C", "C0"))
-    return tuple(_checked(facts, known[name](facts, c)) for name in chosen)
+    void = facts.void or ("" if facts.sigma_f > 0 else "σ_F = 0, to rounding")
+    if void:
+        return tuple(_nothing(name, facts, c, void) for name in chosen)
+    return tuple(known[name](facts, c) for name in chosen)
 
 
-def _checked(facts: Facts, found: Certificate) -> Certificate:
-    """Withdraw a certificate from what it does not apply to."""
-    if facts.void is None:
-        return found
-    return replace(
-        found, holds=False, threshold=0.0, margin=0.0, rate=None, path_length=None, pieces=(),
-        reason=facts.void, advice="",
-    )  # fmt: skip
+def _nothing(name: str, facts: Facts, c: Fraction, void: str) -> Certificate:
+    """A certificate that does not apply."""
+    found = _make(
+        name, facts, c, threshold=0.0, condition="", missing=void, constants={}, pieces=list
+    )
+    return replace(found, advice="")
 
 
 # -- how certificates are made -------------------------------------------------------------------
@@ -508,8 +509,8 @@ def lowest_features(facts: Facts) -> float:
         still = np.abs(facts.activation.dphi(facts.z)) < 1e-12
     lowest = np.where(np.isfinite(lowest) & ~still, np.maximum(lowest, 0.0), 0.0)
     lowest = np.minimum(lowest, np.abs(facts.activation.phi(facts.z)))
-    # A float below 1e-150 may be an underflow's rest, and its square is none.
-    lowest = np.where(lowest > 1e-150, lowest * (1 - 1e-9), 0.0)
+    # What is smaller may be an underflow's rest.
+    lowest = np.where(lowest > 1e-100, lowest * (1 - 1e-9), 0.0)
     return float(np.linalg.norm(lowest)) / math.sqrt(facts.k) * (1 - (facts.k + 8) * EPS)
 
 
@@ -540,9 +541,13 @@ def _maximum(floor: Fraction, A: Fraction, B: Fraction, psi0: Fraction) -> list[
     last = Piece(floor, Fraction(0), Fraction(0))
     if turn >= psi0:
         return [last]
-    ratio = math.log(up((A + B * psi0) / floor))
+    ratio = _log(A + B * psi0) - _log(floor)
     ends = [(floor * Fraction(math.exp(ratio * j / _STAIRS)) - A) / B for j in range(_STAIRS)]
     return [Piece(A, B, end) for end in reversed(ends) if turn <= end < psi0] + [last]
+
+
+def _log(value: Fraction) -> float:
+    return math.log(value.numerator) - math.log(value.denominator)
 
 
 def _c0(facts: Facts, c: Fraction) -> Certificate:

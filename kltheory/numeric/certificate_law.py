@@ -26,7 +26,7 @@ __all__ = ["Law", "MirrorLaw", "Piece", "path_left", "start_value"]
 
 _SLACK = Fraction(1, 10**12)
 """Share by which accumulated times are moved to the safe side."""
-_STAIRS = 40
+_STAIRS = 24
 """Pieces that a staircase has at most: each costs an integral."""
 
 

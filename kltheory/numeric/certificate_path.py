@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 _WORK = 1e9
 """Multiplications that one profile may cost, in the end."""
+_DEAD = 1e-7
+"""A neuron whose φ' has fallen to this share is counted as lost."""
 _DEPTH = 1e-4
 """The profile ends where λ has fallen to this share of λ(0)."""
 
@@ -117,15 +119,23 @@ class _Slopes:
 
     def _end(self, z: Array, side: float, target: Array) -> Array:
         """A z beyond Z⁻¹(target), seen from the start: Newton's steps from the last one, a nudge
-        outward, and a look at Z there."""
+        outward, and a look at Z there.  NaN, for good, where φ' is as good as 0."""
+        live = np.flatnonzero(np.isfinite(z))
+        out, z, target = np.full(z.shape, np.nan), z[live], target[live]
+        low, high, outward = self.low[live], self.high[live], side * self.rising[live]
         Z, dphi = self.activation.branches.Z, self.activation.dphi
-        outward = side * self.rising
-        for _ in range(3):
-            z = z + dphi(z) * (target - Z(z))
-        nudged = z + outward * 1e-10 * (1 + np.abs(z))
-        good = side * (Z(nudged) - target) >= 0
-        if good.all():
-            return np.asarray(nudged)
-        again = np.asarray(self.activation.branches.Z_inverse(target, self.z), dtype=float)
-        again = again + outward * 1e-8 * (1 + np.abs(again))
-        return np.asarray(np.where(good, nudged, again))
+        for _ in range(4):
+            ahead = z + dphi(z) * (target - Z(z))
+            ahead = np.where(ahead > low, ahead, 0.5 * (z + low))
+            z = np.where(ahead < high, ahead, 0.5 * (z + high))
+        z = z + outward * 1e-10 * (1 + np.abs(z))
+        good = side * (Z(z) - target) >= 0
+        bad = ~good & (np.abs(dphi(z)) > _DEAD * self.start[live])
+        if bad.any():
+            inverse = self.activation.branches.Z_inverse
+            again = np.asarray(inverse(target[bad], self.z[live][bad]), dtype=float)
+            z[bad] = again + outward[bad] * 1e-8 * (1 + np.abs(again))
+            good = side * (Z(z) - target) >= 0
+        good &= np.abs(dphi(z)) > _DEAD * self.start[live]
+        out[live] = np.where(good, z, np.nan)
+        return out
