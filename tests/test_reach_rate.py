@@ -171,6 +171,20 @@ def test_the_divergence_is_an_upper_bound(name: str) -> None:
         assert exact * (1.0 - 1e-9) <= bound <= 1.04 * exact + 1e-10
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_slopes_rise_and_then_fall(name: str) -> None:
+    """On a branch |φ'| has no local minimum inside: the minimum over an interval is at its ends."""
+    activation = get(name)
+    z = np.linspace(-12.0, 12.0, 200_001)
+    left, _ = activation.branches.interval(z)
+    for start in np.unique(left):
+        slope = np.abs(activation.dphi(z[left == start]))
+        top = int(slope.argmax())
+        noise = 1e-15
+        assert (np.diff(slope[: top + 1]) >= -noise).all()
+        assert (np.diff(slope[top:]) <= noise).all()
+
+
 def test_the_divergence_grows_away_from_the_start() -> None:
     """Over an interval around z0 it is that of the end which gives more."""
     phi = get("erf")

@@ -164,8 +164,9 @@ def reachability(
 ) -> Reach:
     """Decide whether y = N a for some low ≤ a ≤ high, and prove it.
 
-    Impossible: a direction v with ⟨v, y⟩ > sup ⟨v, N a⟩ over the box; then the loss of the network
-    never falls below that of ½ dist², whatever the method of training.  Attainable in the interior:
+    Impossible: a direction v with ⟨v, y⟩ > sup ⟨v, N a⟩ over the box; then ½‖r‖² stays above
+    ½ dist² along the flow, and with any method of training that leaves each neuron in its interval
+    (which is all of φ(ℝ) if φ is monotone).  Attainable in the interior:
     a point next to which N a = y has a solution in the open box; then the flow of every convex
     loss, from every start on these branches, takes the loss to 0 and θ to a limit.  Both proofs
     cover all rounding; where floats are too coarse, integers decide.  What remains undecided is on
@@ -212,8 +213,8 @@ def gap_certificate(image: BoxImage, y: Array, r: Array, S: Array | None = None)
     """Return proved lower bounds on dist(y, image), one an iterate, from its residual r = y(t) - y.
 
     The direction -r, and with S = ∫ r dt (or Σ η r of a descent) also -S, which is where the
-    directions tend to if y cannot be reached.  A positive value d says: the loss stays above that
-    of d for ever, for every method.  r and S are (..., m); O(mk) an iterate, to be used on line.
+    directions tend to if y cannot be reached.  A positive value d says: ‖r‖ stays above d for as
+    long as the neurons keep to the box.  r and S are (..., m); O(mk) an iterate, to be used on line.
 
     >>> image = BoxImage.of(np.array([[1.0, 1.0]]), np.zeros(2), np.ones(2), 0.0, 0.0)
     >>> gap_certificate(image, np.array([3.0]), np.array([[-2.0], [-1.5]])).round(6).tolist()
