@@ -226,6 +226,32 @@ def test_a_batch_gives_the_bits_of_single_runs(train: str, monkeypatch: pytest.M
             assert one.reason == other.reason
 
 
+@pytest.mark.parametrize("train", MODES)
+@pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[1], LOSSES[5]], ids=lambda loss: loss.name)
+def test_a_batch_of_verified_runs_gives_the_bits_of_single_runs(
+    train: str, loss: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever shares the arrays: the same steps, losses and networks, by the rule of one run."""
+    monkeypatch.setattr(batch, "_MOST_ROWS", 3)
+    pairs = [_draw(s, m=5, k=31, loss=loss) for s in range(8)]
+    problems, nets = map(list, zip(*pairs, strict=True))
+    steps = [4.0 * 3**s for s in range(8)]
+    options = {"steps": 120, "tol": 1e-3, "every": 7, "watch": [70, 0], "verified": True}
+    together = descend(problems, nets, train, step=steps, **options)
+    assert len({r.steps for r in together}) > 3
+    for i, one in enumerate(together):
+        alone = descend(problems[i], nets[i], train, step=steps[i], **options)
+        for name in ("losses", "t", "drift", "residual", "signal_error"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(alone, name))
+        np.testing.assert_array_equal(one.network.V, alone.network.V)
+        np.testing.assert_array_equal(one.network.z, alone.network.z)
+        assert one.reason == alone.reason
+        full = descend(problems[i], nets[i], train, step=steps[i], form="full", **options)
+        first = min(20, one.steps, full.steps)
+        np.testing.assert_allclose(one.losses[:first], full.losses[:first], rtol=1e-10)
+        assert (one.steps, one.status) == (full.steps, full.status)
+
+
 def test_recording_thins_what_is_kept_and_nothing_else() -> None:
     """every=37 keeps steps 0, 37, ... and the last; `losses` has all; long runs cross chunks."""
     problem, net = _draw(5)
@@ -357,8 +383,8 @@ def test_budget_and_divergence_are_told_apart() -> None:
 # -- Ctrl-C ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["auto", "signal"])
-def test_ctrl_c_keeps_what_was_computed(form: str) -> None:
+@pytest.mark.parametrize(("form", "verified"), [("auto", False), ("signal", False), ("auto", True)])
+def test_ctrl_c_keeps_what_was_computed(form: str, verified: bool) -> None:
     """After SIGINT every run is returned with the losses so far, equal to an undisturbed run."""
     pairs = [_draw(s) for s in range(3)]
     problems, nets = map(list, zip(*pairs, strict=True))
@@ -369,7 +395,7 @@ def test_ctrl_c_keeps_what_was_computed(form: str) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         seen.append(done)
 
-    options = {"step": 0.2, "steps": 5000, "tol": 0.0, "form": form}
+    options = {"step": 0.2, "steps": 5000, "tol": 0.0, "form": form, "verified": verified}
     before = signal.getsignal(signal.SIGINT)
     runs = descend(problems, nets, progress=press, **options)
     assert signal.getsignal(signal.SIGINT) is before

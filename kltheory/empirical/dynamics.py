@@ -27,6 +27,7 @@ from kltheory.empirical.reduced import Reduced, has_reduction, reduce
 from kltheory.empirical.single import SingleRun, run_single
 from kltheory.empirical.step_size import safe_step, unstable_from
 from kltheory.empirical.trajectory import Trajectory
+from kltheory.empirical.verified import run_verified
 from kltheory.errors import InputError
 from kltheory.problem import Problem
 
@@ -264,6 +265,19 @@ def _run_all(
             )
             for i in batch
         ]
+        if settings.verified:
+            for index, run in run_verified(
+                jobs,
+                steps=settings.steps,
+                tol=settings.tol,
+                every=settings.every,
+                interrupted=interrupted,
+                progress=settings.progress,
+            ):
+                found[index] = _from_single(
+                    settings, problems[index], etas[index], "observation", run
+                )
+            continue
         for index, outcome in run_batch(
             jobs,
             steps=settings.steps,
@@ -302,7 +316,7 @@ def _groups(
     """Return the runs that go together into one set of arrays."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, (problem, network) in enumerate(zip(problems, networks, strict=True)):
-        if settings.verified or labels[i] != "observation":
+        if labels[i] != "observation":
             continue
         whitened = settings.train == "both" or problem.m > network.n
         rank = problem.rank if whitened else 0

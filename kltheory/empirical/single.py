@@ -14,7 +14,7 @@ __all__ = ["SingleRun", "run_single"]
 
 Array = NDArray[np.float64]
 
-_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
+ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
 
 
 class SingleRun:
@@ -98,7 +98,7 @@ def run_single(
                     loss_after = float(problem.loss_value(y_after))
                     if loss_after <= loss - 0.5 * eta * speed:
                         break
-                    if 0.5 * eta * speed < _ROUNDING * loss:
+                    if 0.5 * eta * speed < ROUNDING * loss:
                         break
                     eta *= 0.5
                 if not loss_after <= loss - 0.5 * eta * speed:
