@@ -213,8 +213,8 @@ def gap_certificate(image: BoxImage, y: Array, r: Array, S: Array | None = None)
     """Return proved lower bounds on dist(y, image), one an iterate, from its residual r = y(t) - y.
 
     The direction -r, and with S = ∫ r dt (or Σ η r of a descent) also -S, which is where the
-    directions tend to if y cannot be reached.  A positive value d says: ‖r‖ stays above d for as
-    long as the neurons keep to the box.  r and S are (..., m); O(mk) an iterate, to be used on line.
+    directions tend to if y cannot be reached.  A positive value d says: ‖r‖ stays above d as long
+    as the neurons keep to the box.  r and S are (..., m); O(mk) an iterate, to be used on line.
 
     >>> image = BoxImage.of(np.array([[1.0, 1.0]]), np.zeros(2), np.ones(2), 0.0, 0.0)
     >>> gap_certificate(image, np.array([3.0]), np.array([[-2.0], [-1.5]])).round(6).tolist()
