@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 import kltheory as kl
 from kltheory import cli, report
-from kltheory.errors import InputError
+from kltheory.errors import InputError, LimitReached
 from kltheory.paper import audit as library
 from kltheory.paper import findings_2, findings_3, findings_4
 from kltheory.paper.finding import KINDS, Outcome, at_most, every, implies, same
@@ -176,6 +177,18 @@ def test_what_is_not_a_number_accuses_nobody(id):
 def test_most_claims_have_been_attacked():
     """At least three quarters of the claims have wrong formulas of their own above."""
     assert len(WRONG) >= 0.75 * len(CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("reason", "end", "error"),
+    [("interrupted at t = 1", 1.0, KeyboardInterrupt), ("out of budget", 1.0, LimitReached)],
+)
+def test_half_a_flow_is_no_evidence(monkeypatch, reason, end, error):
+    """A flow that was interrupted, or ended early, stops the audit instead of misleading it."""
+    cut = SimpleNamespace(reason=reason, t=np.array([0.0, end]))
+    monkeypatch.setattr("kltheory.paper.follow.flow", lambda *_, **__: cut)
+    with pytest.raises(error):
+        kl.audit("E10")
 
 
 def test_comparisons_can_be_undecided():

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.empirical.flow import flow
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.paper.finding import (
     Claim,
@@ -23,6 +22,7 @@ from kltheory.paper.finding import (
     implies,
     same,
 )
+from kltheory.paper.follow import follow
 from kltheory.problem import Problem
 
 Array = NDArray[np.float64]
@@ -56,7 +56,7 @@ def _theorem_with(sigma: Callable[[Array], float]) -> Outcome:
         k = len(V[0])
         network = TwoLayerNetwork([1.0], np.zeros((k, 1)), V, "sin")
         problem = Problem(np.eye(2), np.array([0.0, 0.1]))
-        run = flow(problem, network, times=[0.0, 50.0])
+        run = follow(problem, network, times=[0.0, 50.0])
         s, psi0 = sigma(network.jacobian()), float(np.linalg.norm(network.forward() - [0.0, 0.1]))
         lipschitz = 1 / math.sqrt(k)  # |sin''| <= 1 and unit columns
         reach = 2 * psi0 / s if s > 0 else math.inf
@@ -96,8 +96,8 @@ E1 = Entry(
             "The proof of (10) uses ‖Jᵀw‖ ≥ σ_min(J)‖w‖ for all w, and σ_min > 0 to exclude that"
             " the flow stops; the smallest non-zero value gives neither. With one neuron,"
             " V = (1, 0) fixed and y = (0, 0.1), it gives σ = 1 and R' < R, and the flow never"
-            " moves. Networks with a trained output bias have σ_n(J) ≥ 1 and are not concerned;"
-            " those of Section 4 are.",
+            " moves. With a trained last layer (or output bias) J has rank n and the two agree;"
+            " the networks of Appendix B, with V fixed, are concerned.",
             "where σ > 0 and R' < R, the loss at t = 50 obeys (10)",
             smallest_nonzero,
             nth,
@@ -263,7 +263,8 @@ E4 = Entry(
             ),
             "For α = 0, ψ is constant and ψ(0) ≠ 0. Under A-1 and A-3, 0 ≤ L(v - ∇L/Lip)"
             " ≤ L(v) - ‖∇L‖²/(2 Lip), so ‖∇L‖ ≤ √(2 Lip L), and the KL inequality gives"
-            " ψ'(s) ≥ 1/√(2 Lip s): for α > 1/2 no Lipschitz constant is large enough.",
+            " ψ'(s) ≥ 1/√(2 Lip s): for α > 1/2 no Lipschitz constant is large enough. The same"
+            " bound gives Ψ(0) = ∞, which (10) needs for Ψ⁻¹(γ(t)) to exist at all times.",
             "ψ(0) = 0, and the Lipschitz constant that ψ asks of ∇L stays bounded as s → 0",
             lambda alpha: 0 <= alpha <= 1,
             lambda alpha: 0 < alpha <= 0.5,

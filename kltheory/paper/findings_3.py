@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.empirical.flow import flow
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.numeric.guarantees import Bound
 from kltheory.paper.finding import (
@@ -23,6 +22,7 @@ from kltheory.paper.finding import (
     implies,
     same,
 )
+from kltheory.paper.follow import follow
 from kltheory.problem import Problem
 from kltheory.rates import rate
 
@@ -62,8 +62,8 @@ E7 = Entry(
             "Section 3.1, after (7)",
             "gap",
             Formula(
-                "J_F(x) surjective for all x: σ_F > 0",
-                r"J_F(x)\text{ onto for all }x\implies\sigma_F>0",
+                "A-4, as where J_F(x) is surjective for all x, lets one use that σ_F > 0",
+                r"\text{A-4, e.g. }J_F(x)\text{ onto for all }x\implies\sigma_F>0",
             ),
             Formula(
                 "σ_F > 0 is assumed, on the signals that the flow visits (a bounded set suffices)",
@@ -126,7 +126,7 @@ def _bounded(reach: Callable[[float], float]) -> Outcome:
     """A flow with R' < R: is what (11) bounds within R' of the start?"""
     network = TwoLayerNetwork.draw(n=2, k=2000, d=1, seed=1)
     problem = Problem(np.eye(2), network.forward() + np.array([0.1, 0.1]))
-    run = flow(problem, network, times=np.linspace(0, 300, 7))
+    run = follow(problem, network, times=np.linspace(0, 300, 7))
     limit = 2 * math.sqrt(2 * float(run.loss[0])) / network.sigma_min()
     found = reach(float(np.max(run.drift)))
     return Outcome(at_most(found, limit), {"distance from θ(0)": found, "R'": limit})
@@ -136,7 +136,7 @@ def _speed(chosen: Callable[[float, float], float]) -> Outcome:
     """The speed in γ of Theorem 3.2(i) and in the proof of (ii), on a network whose σ moves."""
     network = TwoLayerNetwork.draw(n=2, k=50, d=1, seed=2)
     problem = Problem(np.eye(2), network.forward() + np.array([0.3, -0.2]))
-    run = flow(problem, network, times=[0.0, 20.0])
+    run = follow(problem, network, times=[0.0, 20.0])
     start, later = network.sigma_min(), run.network.sigma_min()
     used, wanted = chosen(start, later) ** 2 / 4, start**2 / 4
     return Outcome(same(used, wanted), {"speed used": used, "speed in γ(t)": wanted})
@@ -334,7 +334,7 @@ def _order(uses: Mapping[str, tuple[str, ...]]) -> Outcome:
     """Is there no circle, and what bounds θ(t) where (8) fails, on a flow?"""
     network = TwoLayerNetwork.draw(n=2, k=5, d=1, seed=3)
     problem = Problem(np.eye(2), np.array([5.0, -5.0]))
-    run = flow(problem, network, times=np.array([0.0, 0.1, 1.0, 10.0]))
+    run = follow(problem, network, times=np.array([0.0, 0.1, 1.0, 10.0]))
     limit = np.sqrt(run.t * run.loss[0])
     reach = 2 * math.sqrt(2 * float(run.loss[0])) / network.sigma_min()
     radius = math.sqrt(network.k) * network.sigma_min() / (2 * network.activation.B2 * math.sqrt(2))
@@ -563,7 +563,7 @@ def _whole_theorem(theory: str) -> Outcome:
     sigma, columns = network.sigma_min(), np.linalg.norm(network.V, axis=0)
     lipschitz = network.activation.B2 * float(columns.max()) / math.sqrt(network.k)
     late = 4000.0
-    runs = {t: flow(problem, network, times=[t]) for t in (0.0, 20.0, 60.0, 200.0, late)}
+    runs = {t: follow(problem, network, times=[t]) for t in (0.0, 20.0, 60.0, 200.0, late)}
     start, last = runs[0.0], runs[late].network
     loss0 = float(start.loss[0])
     basin = 2 * math.sqrt(2 * loss0) / (0.5 * sigma) < sigma / (2 * lipschitz)
@@ -576,7 +576,7 @@ def _whole_theorem(theory: str) -> Outcome:
         worst[name] = max(worst.get(name, 0.0), true / allowed if allowed else math.inf)
 
     stop = bound.stopping_time()
-    at_stop = flow(problem, network, times=[stop]).network.forward()
+    at_stop = follow(problem, network, times=[stop]).network.forward()
     compare("(12)", float(np.linalg.norm(A @ at_stop - (y - noise))), 0.2)
     for t in (0.0, 20.0, 60.0, 200.0):
         run = runs[t]

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kltheory.activation import ACTIVATIONS, get
-from kltheory.empirical.flow import flow
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.numeric.width import width
 from kltheory.numeric.width_row import WidthRow
@@ -25,6 +24,7 @@ from kltheory.paper.finding import (
     implies,
     same,
 )
+from kltheory.paper.follow import follow
 from kltheory.problem import Problem
 
 Array = NDArray[np.float64]
@@ -150,8 +150,9 @@ E19 = Entry(
                 "also A-2, A-4 with σ_F > 0, and y in Argmin L_y",
                 r"\text{also A-2, A-4},\ \sigma_F>0,\ y\in\operatorname{Argmin}\mathcal L_y",
             ),
-            "ψ and σ_F come from A-2 and A-4. If ∇L_y(y) ≠ 0, then L_L,0 = max ‖∇L(v)‖/‖v - y‖ is"
-            " infinite and no k is large enough.",
+            "A-2 and A-4 are standing assumptions, left out of this list, and ψ and σ_F come from"
+            " them; that y is a minimiser is nowhere assumed. If ∇L_y(y) ≠ 0, then L_L,0, the maximum"
+            " of ‖∇L(v)‖/‖v - y‖, is infinite and no k is large enough.",
             "the quotient ‖∇L(v)‖/‖v - y‖ is bounded near y, for L(v) = (v - a)²/2",
             lambda minimum, gradient_at_y: minimum == 0,
             lambda minimum, gradient_at_y: minimum == 0 and gradient_at_y == 0,
@@ -397,7 +398,7 @@ def _input_size(neurons: Callable[[int], float]) -> Outcome:
     wide = TwoLayerNetwork(u, W, base.V, base.activation)
     problem = Problem(np.eye(3), base.forward() + np.array([0.3, -0.2, 0.1]))
     times = [0.0, 10.0, 100.0]
-    small, large = (flow(problem, net, times=times).loss for net in (base, wide))
+    small, large = (follow(problem, net, times=times).loss for net in (base, wide))
     gap = float(np.max(np.abs(small - large) / small))
     k2, k500 = neurons(2), neurons(500)
     numbers = {

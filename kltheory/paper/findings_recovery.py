@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.empirical.flow import flow
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.numeric.recovery import local_signal_error, signal_error
 from kltheory.numeric.sample_complexity import measurements, width_subspace
@@ -24,6 +23,7 @@ from kltheory.paper.finding import (
     same,
 )
 from kltheory.paper.findings_3 import bound_of, primitive
+from kltheory.paper.follow import follow
 from kltheory.problem import Problem
 
 Array = NDArray[np.float64]
@@ -446,7 +446,7 @@ def _wrong_root(bound: Callable[..., Array]) -> Outcome:
         network = TwoLayerNetwork([1.0], np.log(share / (1 - share))[:, None], V)
         problem = Problem(_spiral, _spiral(target), jacobian=_spiral_jacobian, lower_bound=1.0)
         times = np.array([0.0, 10.0, 20.0, 40.0])
-        ends = [flow(problem, network, times=[t]).network.forward() if t else x0 for t in times]
+        ends = [follow(problem, network, times=[t]).network.forward() if t else x0 for t in times]
         errors = np.array([np.linalg.norm(x - target) for x in ends])
         p = np.array([np.linalg.norm(_spiral(x) - _spiral(target)) for x in ends])
         sigma = network.sigma_min()
