@@ -230,7 +230,9 @@ def _lines(result: CheckResult, name: str) -> list[tuple[str, str, Array]]:
         if any(np.allclose(c.curve, other, rtol=1e-6, atol=0.0) for _, _, other in found):
             continue
         twice = any(theory == c.theory for _, theory, _ in found)
-        found.append((f"{c.bound} {c.theory}", "other" if twice else c.theory, c.curve))
+        paper = c.bound.startswith(("(", "Corollary", "Lemma", "Theorem"))
+        label = f"{c.bound} {c.theory}" if paper else c.bound
+        found.append((label, "other" if twice else c.theory, c.curve))
     return found
 
 

@@ -51,6 +51,9 @@ class Claim:
     """True for a lower bound."""
     law: str = "flow"
     """"flow" or "descent": whose trajectories it speaks of."""
+    doubt: Callable[[Observed], float] | None = None
+    """What the measured value may be too large by, on top of its column's: for ‖θ(t) - θ∞‖, the
+    distance of the last θ from θ∞.  Not needed where the path to θ∞ is what is bounded."""
 
 
 class Psi:
@@ -293,7 +296,13 @@ def _rates(s: Setting) -> Iterator[Claim]:
         yield Claim(
             "Corollary 3.3, θ", "printed", "parameters", "‖θ(t) - θ∞‖ ≤ the rate of Corollary 3.3",
             lambda o: np.asarray(s.bound("printed").parameters(o.t)), rests,
+            doubt=lambda o: _rest(s, o),
         )  # fmt: skip
+
+
+def _rest(s: Setting, o: Observed) -> float:
+    """‖θ(T) - θ∞‖ ≤ 2ψ(L(T))/(σ_J σ_F), where the last θ stands for θ∞."""
+    return 2 * s.psi(o.final_loss) / s.a0 if o.limit == "last" and s.a0 else 0.0
 
 
 def _lemmas(s: Setting) -> Iterator[Claim]:

@@ -79,6 +79,8 @@ class Observed:
     or it is not known."""
     steps: int | None = None
     """Steps of descent, or evaluations of the right-hand side of the flow."""
+    limit: str = "last"
+    """What θ∞ is in the column parameters: the "last" θ, or as "given"."""
     network: TwoLayerNetwork | None = None
     """The network at the end, for the built-in ones."""
     warnings: tuple[str, ...] = ()
@@ -413,6 +415,7 @@ def from_columns(
         method=method,
         reason=f"{times.size} rows of data",
         floor=floor,
+        limit="last" if np.ndim(np.asarray(columns.get("parameters"))) == 2 else "given",
         warnings=tuple(warnings),
     )
 

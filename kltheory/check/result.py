@@ -241,18 +241,20 @@ def _merged(checks: list[Check]) -> list[tuple[Check, str]]:
     return rows
 
 
+def _family(bound: str) -> str:
+    """The theorem that a guarantee belongs to."""
+    name = bound.removesuffix(" descent")
+    if name.startswith(("Corollary", "Lemma", "(10)", "(11)", "(12)", "(17)", "(18)")):
+        name = "Theorem 3.2"
+    return name + " for descent" if bound.endswith(" descent") else name
+
+
 def _not_made(rest: list[Check]) -> report.Grid:
     """What does not apply, one line for one reason."""
-    reasons: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for c in rest:
-        reasons.setdefault(c.reason, {}).setdefault(c.theory, []).append(c.bound)
-    rows = []
-    for reason, names in reasons.items():
-        forms: dict[tuple[str, ...], list[str]] = {}
-        for theory, bounds in names.items():
-            forms.setdefault(tuple(bounds), []).append(theory)
-        for bounds_, theories in forms.items():
-            rows.append(_row(", ".join(bounds_), ", ".join(theories), reason))
-    return report.Grid(
-        "Not applicable", _row("guarantees", "theory", "why"), tuple(rows), words=True
-    )
+        names, theories = found.setdefault(c.reason, ({}, {}))
+        names[_family(c.bound)] = None
+        theories[c.theory] = None
+    rows = tuple(_row(", ".join(n), ", ".join(t), reason) for reason, (n, t) in found.items())
+    return report.Grid("Not applicable", _row("guarantee", "theory", "why"), rows, words=True)

@@ -113,6 +113,8 @@ def judge(claim: Claim, observed: Observed) -> Check:
         return answer("not-applicable", str(error))
     column = observed.columns[claim.column]
     actual, below = column.values, column.below
+    if claim.doubt is not None:
+        below = below + claim.doubt(observed)
     seen = ~np.isnan(actual)
     if not seen.any():
         return answer("not-applicable", f"{COLUMNS[claim.column]} is empty")
