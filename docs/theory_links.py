@@ -14,6 +14,7 @@ DUAL = ("Theorem M, dual certificate", "thm-dual")
 DESCENT, BETA = ("Theorem 10.1", "thm-descent"), ("Proposition 10.2", "thm-beta")
 REDUCE = ("Proposition 11.1", "thm-reductions")
 LOWEST, C0 = ("Lemma 8.2", "lem-lowest"), ("Theorem C0", "thm-c0")
+Q, C = ("Theorem q", "thm-q"), ("Theorem C", "thm-c")
 
 THEORY: dict[str, tuple[tuple[str, str], ...]] = {
     "kltheory.rates.RateLaw.bound": (T32,),
@@ -46,7 +47,7 @@ THEORY: dict[str, tuple[tuple[str, str], ...]] = {
     _N + "width_theorems.unbounded_image": (M_WIDTH,),
     _N + "width_bounds.Bounds": (TAILS,),
     _N + "width_zero.protected_share": (LOWEST,),
-    _N + "width_zero.without_width": (("Theorem C", "thm-c"), C0),
+    _N + "width_zero.without_width": (C, C0),
     _E + "network.TwoLayerNetwork.jacobian": (("the Jacobian", "jacobian"),),
     _E + "network.TwoLayerNetwork.sigma_min": (("the Jacobian", "jacobian"),),
     _E + "measure.measure": (S4, S1),
@@ -60,4 +61,11 @@ THEORY: dict[str, tuple[tuple[str, str], ...]] = {
     _E + "mirror.newton_limit": (M, DUAL),
     _E + "shared_path.shared_path": (K3,),
     "kltheory.activation_branches.Branches": (LOWEST, M),
+    "kltheory.certify.certify": (S3, S4, S1, V, M),
+    "kltheory.check.check": (T32, S3, SIGNAL),
+    _N + "certificate.ladder": (S3, S4, S1, V, Q, C, C0),
+    _N + "certificate.lowest_features": (LOWEST,),
+    _N + "reach.reachability": (M,),
+    _N + "reach.box_limit": (M,),
+    _N + "reach_rate.mirror_rate": (DUAL,),
 }

@@ -4,6 +4,9 @@ The names of the tests begin as the theory says at each theorem ("Witness").  Wh
 is computed here from its formulas, with NumPy alone; the runs are those of the package.
 """
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -656,6 +659,21 @@ def test_theorem_41_needs_a_width():
     assert np.mean(found) < 0.25
 
 
+def whitened_holds(psi0, net, A):
+    """The condition of S4Q."""
+    r, sigma_f, whitened, _ = observed(net, A)
+    sigma, deviation = measured(net, whitened, r)
+    return psi0 < sigma_f * sigma**2 / (2 * deviation)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_s4_width_holds(name):
+    """At the a-priori width of S4Q, below that of B.1, it certifies all of 6 networks."""
+    found = drawn("S4Q", "hidden", 40, 1, name, range(6))
+    assert all(whitened_holds(*d) for d in found)
+    assert found[0][1].k < drawn("B.1", "hidden", 40, 1, name, [0])[0][1].k
+
+
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu"])
 def test_tails_hold(name):
     """Lemma 7.1 (a)-(c), at ℓ = log 20: each fails in at most 5 % of 400 draws (and a margin)."""
@@ -949,11 +967,17 @@ def reachable(seed, k, n, size, name):
 def a_priori(name, n, r, size, failure):
     """The width of Theorem M for Rademacher entries."""
     beta = 2 * np.sqrt(r) + np.sqrt(n / 2 * np.log(1 / failure))
-    need = {"sigmoid": 2 * (size + beta), "tanh": size + beta, "softplus": 2 * beta}[name]
+    pi = np.pi
+    need = {
+        "sigmoid": 2 * (size + beta),
+        "tanh": size + beta,
+        "arctan": 2 / pi * (size + pi / 2 * beta),
+        "softplus": 2 * beta,
+    }[name]
     return int(2 * need**2) + 1
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "tanh", "softplus"])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "arctan", "softplus"])
 def test_theorem_m_width_holds(name):
     """At the a-priori width, y is attainable for each of 15 draws, however large x† is."""
     for size in (0.5, 4.0):
@@ -1159,3 +1183,19 @@ def test_reduction_tanh_step(name):
     )
     assert near(fast.losses, plain.losses, 1e-14)
     assert near(fast.network.z, plain.network.z, 1e-11)
+
+
+# -- the document ---------------------------------------------------------------------------------
+
+
+def test_every_witness_of_the_theory_is_here():
+    """Each name that docs/theory gives as a witness belongs to a test, and each group is named."""
+    pages = Path(__file__).parents[1] / "docs" / "theory"
+    text = "".join(page.read_text(encoding="utf-8") for page in pages.glob("*.md"))
+    named = set(re.findall(r"`(test_\w+?)_?\*?`", text)) - {"test_theorems"}
+    tests = {name for name in globals() if name.startswith("test_")}
+    assert len(named) > 20
+    for witness in named:
+        assert any(name.startswith(witness) for name in tests), witness
+    for name in tests - {"test_every_witness_of_the_theory_is_here"}:
+        assert any(name.startswith(witness) for witness in named), name
