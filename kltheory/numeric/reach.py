@@ -133,7 +133,8 @@ def branch_box(activation: Activation, z0: ArrayLike) -> tuple[Array, Array, flo
 
     The image of the branch of φ around z_i(0), on which the flow stays; a neuron of a user's φ with
     φ'(z_i(0)) = 0 never moves, and has low = high.  (No built-in φ' has a zero among the floats;
-    where it underflows, the neuron still moves.)
+    where it underflows, the neuron still moves.)  The ends are proved for the built-in φ and for a
+    φ given as text that was proved monotone; else they are φ at sampled points, and no proof.
 
     >>> from kltheory.activation import get
     >>> branch_box(get("sigmoid"), [0.3])
@@ -144,9 +145,14 @@ def branch_box(activation: Activation, z0: ArrayLike) -> tuple[Array, Array, flo
     still = (activation.dphi(z) == 0.0) & (not activation.built_in)
     value = activation.phi(z)
     low, high = np.where(still, value, low), np.where(still, value, high)
-    exact = activation.built_in and activation.name in _EXACT_ENDS and not still.any()
+    if activation.built_in and activation.name in _EXACT_ENDS:
+        return low, high, 0.0
     finite = np.abs(np.concatenate([low[np.isfinite(low)], high[np.isfinite(high)]]))
-    return low, high, 0.0 if exact else 1e-13 * (1.0 + float(finite.max(initial=0.0)))
+    error = 1e-13 * (1.0 + float(finite.max(initial=0.0)))
+    if not isinstance(activation.monotone, str):
+        for ends in (activation.monotone.infimum, activation.monotone.supremum):
+            error += 0.0 if ends is None else float(ends[1] - ends[0])
+    return low, high, error
 
 
 _EXACT_ENDS = ("sigmoid", "tanh", "softplus", "sin", "erf")
