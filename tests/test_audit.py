@@ -146,6 +146,7 @@ WRONG = {
     "E24c": [lambda mean, log, tau: mean],
     "E24d": [lambda k, n: True, lambda k, n: False],
     "E24e": [lambda delta: 1 - delta**2],
+    "E24f": [lambda n: 3 * n * math.log(n), lambda n: n],
     "E25": [
         lambda network, rho: findings_4.lipschitz_derived(network, rho) / 2,
         lambda network, rho: findings_4.lipschitz_derived(network, rho) * (1 + rho),
@@ -293,6 +294,8 @@ def test_unknown_findings_are_refused_with_the_list(capsys):
     assert "E31" in said
     with pytest.raises(InputError, match="E1 to E31"):
         kl.audit("12")
+    with pytest.raises(InputError, match="E1 to E31"):
+        kl.audit(["E12"])
     with pytest.raises(InputError, match="there are E13"):
         kl.audit("E13")["E12"]
 

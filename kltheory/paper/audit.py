@@ -219,10 +219,11 @@ def audit(*ids: str) -> Audit:
 
 
 def _known(id: str) -> str:
-    name = id.strip().upper()
+    name = id.strip().upper() if isinstance(id, str) else ""
     if name not in IDS:
         raise InputError(
-            f"there is no finding {id[:20]!r}; there are {IDS[0]} to {IDS[-1]}: {', '.join(IDS)}"
+            f"there is no finding {str(id)[:20]!r}; "
+            f"there are {IDS[0]} to {IDS[-1]}: {', '.join(IDS)}"
         )
     return name
 
