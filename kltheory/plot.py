@@ -315,13 +315,15 @@ def _convergence(shown: Mapping[str, Any]) -> Figure:
                 path_effects=outline, label=expected)  # fmt: skip
         border = shown["borders"][engine]
         if border is not None:
-            low, high = border["interval"]
-            name = shown["axis"]
+            name, exponent = shown["axis"], border["exponent"]
+            fitted = f"fitted: $k = {border['k'][0]:.0f}$"
+            if exponent is not None:
+                low, high = border["interval"]
+                fitted = f"fitted: $k \\propto {name}^{{{exponent:.2f}}}$  [{low:.2f}, {high:.2f}]"
             fit = np.array(border["k"])[columns]
             ax.plot(x[columns], fit, color="white", linewidth=2, path_effects=outline,
-                    label=f"fitted: $k \\propto {name}^{{{border['exponent']:.2f}}}$"
-                          f"  [{low:.2f}, {high:.2f}]")  # fmt: skip
-            if name == "n":
+                    label=fitted)  # fmt: skip
+            if name == "n" and exponent is not None:
                 middle = float(np.exp(np.mean(np.log(x))))
                 anchor = float(np.exp(np.interp(np.log(middle), np.log(x[columns]), np.log(fit))))
                 ax.plot(x_edges, anchor * (x_edges / middle) ** 2, color="#FFB0DC", linewidth=1.8,

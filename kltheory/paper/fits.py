@@ -58,9 +58,9 @@ def border_ratio(power: float = 1.0) -> float:
 class Border:
     """Where half of the runs converge: k = k_at · (x / x_at)^exponent."""
 
-    exponent: float
-    """Of k against x."""
-    interval: tuple[float, float]
+    exponent: float | None
+    """Of k against x; None with a single x."""
+    interval: tuple[float, float] | None
     """95 % of the bootstrap."""
     k_at: float
     """k at x_at."""
@@ -73,13 +73,14 @@ class Border:
 
     def k(self, x: ArrayLike) -> Array:
         """Return the border at x."""
-        return np.asarray(self.k_at * (np.asarray(x, float) / self.x_at) ** self.exponent)
+        power = 0.0 if self.exponent is None else self.exponent
+        return np.asarray(self.k_at * (np.asarray(x, float) / self.x_at) ** power)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {
             "exponent": self.exponent,
-            "exponent_interval": list(self.interval),
+            "exponent_interval": None if self.interval is None else list(self.interval),
             "k_at": self.k_at,
             "k_interval": list(self.k_interval),
             "x_at": self.x_at,
@@ -125,9 +126,10 @@ def fit_border(
     if not 0.1 * math.exp(log_k.min()) <= at <= 10.0 * math.exp(log_k.max()):
         return None
     spread = np.percentile(np.array(draws), _LEVELS, axis=0)
+    several = best.size == 3
     return Border(
-        exponent,
-        (float(spread[0, 0]), float(spread[1, 0])),
+        exponent if several else None,
+        (float(spread[0, 0]), float(spread[1, 0])) if several else None,
         at,
         (float(spread[0, 1]), float(spread[1, 1])),
         math.exp(middle),

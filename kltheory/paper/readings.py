@@ -103,7 +103,7 @@ def convergence(table: Table, values: Mapping[str, Any]) -> Reading:
         "maps": maps,
         "borders": {
             engine: None if b is None else {"k": b.k(xs).tolist(), "exponent": b.exponent,
-                                            "interval": list(b.interval)}
+                                            "interval": b.interval}
             for engine, b in borders.items()
         },
         "step": values["step"],
@@ -160,11 +160,12 @@ def _convergence_caption(
         if border is None:
             parts.append(f"No border among the cells ({engine}).")
             continue
-        low, high = border.interval
+        law = ""
+        if border.interval is not None:
+            low, high = border.interval
+            law = f"k ~ {axis}^{border.exponent:.2f} [95 %: {low:.2f}, {high:.2f}], "
         parts.append(
-            f"Border ({engine}): k ~ {axis}^{border.exponent:.2f} "
-            f"[95 %: {low:.2f}, {high:.2f}], "
-            f"k/m = {results[engine]['k_over_m']:.2f} in the middle."
+            f"Border ({engine}): {law}k/m = {results[engine]['k_over_m']:.2f} in the middle."
         )
     if axis == "n":
         parts.append(
