@@ -638,7 +638,7 @@ E24 = Entry(
             Formula("Lemma 4.6 with k ≥ C₀ n log n", r"k\ge C_0n\log n"),
             Formula("k/log k ≥ C n log n, as Lemma 4.6 asks", r"k/\log k\ge Cn\log n"),
             "The condition that is quoted is weaker than that of the lemma by the factor log k,"
-            " which no constant makes up. For d ≥ 2 the condition of Theorem 4.1 itself implies both, and"
+            " which no constant makes up. For d ≥ 2 the condition of Theorem 4.1 implies both; and"
             " with the exact form of σ_min(J_g)² neither is needed.",
             "k/log k is at least a fixed share of n log n at the least k, n from 10 to 10¹²",
             quoted_printed,

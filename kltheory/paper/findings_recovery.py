@@ -342,13 +342,13 @@ E31 = Entry(
                 r"\mu_{F,\Sigma}>0\ \text{possible with}\ m<n",
             ),
             Formula(
-                "Σ = Rⁿ, dist(x̄, Σ) = 0, and A-7 for a linear F needs m ≥ n",
+                "Σ = Rⁿ, dist(x̄, Σ) = 0, and A-7 makes J_F(x̄) injective, so m ≥ n",
                 r"\Sigma=\mathbb R^n,\quad\mathrm{dist}(\bar x,\Sigma)=0,\quad m\ge n",
             ),
             "Definition 2.1 trains the output bias, and Section 4 the matrix V: every x in Rⁿ is"
-            " g(u, θ) for some θ. The text calls this the worst case; for its own networks it is"
-            " the only one, unless V is fixed. Then too an x̄_Σ inside Σ with V of rank n leaves"
-            " all directions free.",
+            " g(u, θ) for some θ, and A-7 near x̄ says ‖J_F(x̄)w‖ ≥ μ‖w‖ for all w. The text calls"
+            " this the worst case; for its own networks it is the only one, unless V is fixed. Then"
+            " too an x̄_Σ inside Σ with V of rank n leaves all directions free.",
             "no signal that the network reaches lies in x̄ + ker A",
             lambda m, n: True,
             lambda m, n: m >= n,
