@@ -202,7 +202,7 @@ def test_s3_holds(seed):
     path, factor, _, a, b = affine(sigma_f * sigma, sigma_f * deviation, psi0, p)
     assert at_most(run.drift, path)
     assert np.all(run.sigma_min**2 * sigma_f**2 >= factor * (1 - SLACK))
-    assert at_most(p, logistic(2 * a / 2, b, psi0, 2 * run.t / 2))
+    assert at_most(p, logistic(a, b, psi0, run.t))
     assert p[-1] < 0.5 * psi0
 
 
@@ -454,6 +454,30 @@ def test_s4_needs_a_reachable_gradient():
     y = A @ net.forward() + [0, 0, 1e-3]
     run = kl.flow(kl.Problem(A, y), net, times=TIMES)
     assert near(run.loss, 5e-7, 1e-12)
+
+
+def test_s4_holds_for_a_nonlinear_operator_without_sigma_f():
+    """F(x) = x + sin(x)/2: a0 = σ_m(K(θ0)), a1 = L_JF κ_g² + L_F Λ_g, with κ_g = B1‖V‖/√k."""
+    net = kl.TwoLayerNetwork.draw(n=3, k=300, d=2, activation="tanh", seed=4)
+    phi, root = net.activation, np.sqrt(300)
+
+    def value(x):
+        return x + np.sin(x) / 2
+
+    def jacobian(x):
+        return np.diag(1 + np.cos(x) / 2)
+
+    _, deviation = measured(net, net.V, 3)
+    kappa = phi.B1 * np.linalg.norm(net.V, 2) / root
+    a1 = 0.5 * kappa**2 + 1.5 * deviation
+    K = jacobian(net.forward()) @ (net.V * phi.dphi(net.z)) / root
+    a0 = np.linalg.svd(K, compute_uv=False)[-1]
+    psi0 = 0.999 * a0**2 / (2 * a1)
+    y = value(net.forward()) + psi0 * np.array([0.6, 0.0, -0.8])
+    run = kl.flow(kl.Problem(value, y, jacobian=jacobian), net, times=TIMES)
+    path, _, _, a, b = affine(a0, a1, psi0, run.residual)
+    assert at_most(run.drift, path)
+    assert at_most(run.residual, logistic(a, b, psi0, run.t))
 
 
 def test_s4_deviation_constant_is_exact():
