@@ -56,7 +56,7 @@ def test_the_findings_are_there_in_order():
 
 def test_the_audit_is_repeatable():
     """Chance is seeded: two runs give the same evidence."""
-    for id in ("E24", "E26", "E29"):
+    for id in ("E1", "E26"):
         assert kl.audit(id)[id].to_dict() == kl.audit(id)[id].to_dict()
 
 
