@@ -370,6 +370,45 @@ def test_condition_without_its_constant_is_assumed():
     assert found["(10)", "sharp"].verdict == "not-applicable"
 
 
+@pytest.mark.parametrize("train", ["hidden", "both"])
+def test_a_loss_that_cannot_vanish_is_held_against_the_certificates(train):
+    """With y outside Im A the certificates bound what is above the least loss; they are kept."""
+    A = np.array([[1.0, 0.2, 0.0], [0.0, 0.7, 0.3], [1.0, 0.9, 0.3]])
+    net = kl.TwoLayerNetwork.draw(n=3, k=300, d=3, seed=4)
+    problem = kl.Problem(A, A @ net.forward() + [0.02, 0.01, 0.2])
+    found = kl.check(problem, net, train, points=10)
+    name = {"hidden": "S4Q", "both": "V"}[train]
+    assert found[name, "sharp"].verdict == "holds"
+    assert found[name, "sharp"].tightness[-1] == pytest.approx(1.0, abs=1e-3)
+    assert found["(10)", "sharp"].verdict == "not-applicable"
+    assert found.holds
+
+
+def test_a_nonlinear_operator_is_checked_with_its_given_constant():
+    """F(x) = x + sin(x)/4 has σ_F ≥ 3/4: what applies is kept, and A-4 is assumed."""
+    net = kl.TwoLayerNetwork.draw(n=2, k=300, d=2, activation="tanh", seed=1)
+    x = net.forward()
+    problem = kl.Problem(
+        lambda v: v + np.sin(v) / 4, x + np.sin(x) / 4 + 0.05,
+        jacobian=lambda v: np.diag(1 + np.cos(v) / 4), lower_bound=0.75,
+    )  # fmt: skip
+    found = kl.check(problem, net, "both", points=10)
+    assert found["V", "sharp"].verdict == found["(10)", "sharp"].verdict == "holds"
+    assert {a.id: a.status for a in found["(10)", "sharp"].hypotheses}["A-4"] == "assumed"
+    with pytest.raises(InputError, match="lower_bound"):
+        kl.check(kl.Problem(np.square, [1.0, 1.0], jacobian=lambda v: np.diag(2 * v)), net, "both")
+
+
+def test_long_data_is_thinned_and_says_so():
+    """Of ten thousand rows as many as are asked for are compared, with the first and the last."""
+    t = np.linspace(0, 5, 10_001)
+    found = kl.check_trajectory(t, np.exp(-2 * t), psi="sqrt(2*s)", kappa=0.5, points=20)
+    assert found.observed.t.size <= 20
+    assert (found.observed.t[0], found.observed.t[-1]) == (0.0, 5.0)
+    assert "of 10001 rows" in found.warnings[0]
+    assert found.holds
+
+
 # -- use ---------------------------------------------------------------------------------------
 
 

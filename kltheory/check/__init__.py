@@ -24,7 +24,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kltheory.check.claims import Claim, Setting, theorem_claims
-from kltheory.check.observed import POINTS, Observed, follow_descent, follow_flow, from_columns
+from kltheory.check.observed import (
+    POINTS,
+    ROWS,
+    Observed,
+    follow_descent,
+    follow_flow,
+    from_columns,
+)
 from kltheory.check.result import CheckResult
 from kltheory.check.verdicts import VERDICTS, Check, judge
 from kltheory.errors import InputError
@@ -83,8 +90,7 @@ def check(
         raise InputError("times are those of a flow; descent takes steps and step_size.")
     if method == "flow" and (step_size is not None or verified):
         raise InputError("step_size and verified are for method='descent'; a flow takes times.")
-    if isinstance(points, bool) or int(points) != points or points < 2:
-        raise InputError(f"points: got {points!r}; it must be a whole number >= 2.")
+    _whole_points(points)
     constants = network.constants(problem, train)
     loss0 = constants.value("loss0")
     if not loss0 > 0:
@@ -239,6 +245,7 @@ def check_trajectory(
     method: str = "flow",
     precision: str | float = "float64",
     observation_norm: float | None = None,
+    points: int = ROWS,
     tol: float = 1e-7,
 ) -> CheckResult:
     """Hold every guarantee that applies against a trajectory of any framework.
@@ -251,6 +258,7 @@ def check_trajectory(
     deviation: Λ, for the condition R' < R (assumed otherwise) and the sharp forms.
     precision: what the numbers were computed in (float64, float32, float16, or a unit roundoff),
         and observation_norm ‖y‖: from them the numerical floor.
+    points: how many rows are compared at most.
 
     >>> t = np.linspace(0, 5, 11)
     >>> found = check_trajectory(t, np.exp(-2 * t) / 2, psi="sqrt(2*s)", sigma_f=1, sigma_j=1)
@@ -263,6 +271,7 @@ def check_trajectory(
         raise InputError("give sigma_f and sigma_j, or kappa = σ_F²σ_J²/4.")
     if kappa is not None and (sigma_f is not None or sigma_j is not None):
         raise InputError("kappa is given with sigma_f or sigma_j; give kappa or the two others.")
+    _whole_points(points)
     law = psi if isinstance(psi, RateLaw) else rate(psi)
     given: dict[str, Any] = {
         "sigma_f": sigma_f, "sigma_j": sigma_j, "kappa": kappa, "deviation": deviation,
@@ -295,6 +304,7 @@ def check_trajectory(
         scale=_number("observation_norm", observation_norm),
         noise=values["noise"],
         psi=setting.psi,
+        rows=int(points),
     )
     checks = [judge(claim, observed) for claim in _claims(setting, observed)]
     return CheckResult(
@@ -307,6 +317,11 @@ def check_trajectory(
         train=None,
         warnings=observed.warnings,
     )
+
+
+def _whole_points(points: int) -> None:
+    if isinstance(points, bool) or int(points) != points or points < 2:
+        raise InputError(f"points: got {points!r}; it must be a whole number >= 2.")
 
 
 def _number(name: str, value: Any) -> float | None:

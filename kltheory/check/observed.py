@@ -25,13 +25,24 @@ if TYPE_CHECKING:
     from kltheory.empirical.network import TwoLayerNetwork
     from kltheory.problem import Problem
 
-__all__ = ["COLUMNS", "Measured", "Observed", "follow_descent", "follow_flow", "from_columns"]
+__all__ = [
+    "COLUMNS",
+    "POINTS",
+    "ROWS",
+    "Measured",
+    "Observed",
+    "follow_descent",
+    "follow_flow",
+    "from_columns",
+]
 
 Array = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
 POINTS = 64
 """Times at which a trajectory is compared, unless the caller says which."""
+ROWS = 512
+"""Rows of data that are compared, unless the caller wants more: each costs some milliseconds."""
 RTOL, ATOL = 1e-11, 1e-13
 """Tolerances of a step of the integrator; its steps times this is the stated allowance."""
 _SIGMA_ENTRIES = 2_000_000
@@ -367,6 +378,7 @@ def from_columns(
     scale: float | None,
     noise: float | None,
     psi: Any,
+    rows: int = ROWS,
 ) -> Observed:
     """Take over a trajectory of any framework.
 
@@ -388,6 +400,10 @@ def from_columns(
     given = {name: _given(name, v, times.size) for name, v in columns.items() if v is not None}
     if "loss" not in given:
         raise InputError("the column loss is missing.")
+    if times.size > rows:
+        warnings.append(f"{rows} of {times.size} rows are compared; ask for more points")
+        chosen = _thinned(times.size, rows)
+        times, given = times[chosen], {name: v[chosen] for name, v in given.items()}
     loss = given["loss"]
     if np.isnan(loss).any():
         row = int(np.argmax(np.isnan(loss)))
@@ -413,11 +429,18 @@ def from_columns(
         t=times,
         columns=measured,
         method=method,
-        reason=f"{times.size} rows of data",
+        reason=f"data up to t = {times[-1]:.6g}",
         floor=floor,
         limit="last" if np.ndim(np.asarray(columns.get("parameters"))) == 2 else "given",
         warnings=tuple(warnings),
     )
+
+
+def _thinned(size: int, rows: int) -> NDArray[np.intp]:
+    """Rows to keep: the first and the last, half of them spaced evenly, half geometrically."""
+    even = np.linspace(0, size - 1, rows - rows // 2).astype(np.intp)
+    early = np.geomspace(1, size - 1, rows // 2).astype(np.intp)
+    return np.unique(np.concatenate([even, early]))
 
 
 def _given(name: str, values: ArrayLike, size: int) -> Array:

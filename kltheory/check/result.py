@@ -165,18 +165,19 @@ class CheckResult:
                 "Trajectory",
                 tuple((report.words(name), report.words(text)) for name, text in pairs),
             ),
-            report.Grid(
-                "Guarantees", tuple(map(report.words, header)), rows, words=True,
-                note="worst ratio: actual/bound, above 1 is a violation; printed: in this version"
-                " of the paper (HAL v1)",
-            ),
-        ]  # fmt: skip
+        ]
+        if rows:
+            note = "worst ratio: actual/bound, above 1 is a violation"
+            note += "; printed: in this version of the paper (HAL v1)"
+            parts.append(report.Grid("Guarantees", _row(*header), rows, words=True, note=note))
         if rest:
             parts.append(_not_made(rest))
         notes = (*self.warnings, *self.findings)
         return report.Page(report.words(f"Check: {self.title}"), tuple(parts), notes)
 
     def _conclusion(self) -> str:
+        if all(c.verdict == "not-applicable" for c in self.checks):
+            return "none applies here"
         if not self.holds:
             return "a corrected or sharp guarantee is violated"
         if self.printed_violated:

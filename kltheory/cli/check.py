@@ -66,6 +66,7 @@ _COLUMNS = ("loss", "parameters", "observation", "signal", "error", "drift", "si
 @click.option("--steps", type=EXACT, default="5000", show_default=True, help="Steps of descent.")
 @click.option("--step-size", type=EXACT, help="Step size of descent (default: the safe step).")
 @click.option("--verified", is_flag=True, help="Descent: halve the step until the loss falls.")
+@click.option("--points", type=EXACT, help="Times, or rows of data, that are compared.")
 @click.option("--tol", type=EXACT, default="1e-7", show_default=True, help="Loss of convergence.")
 @click.option("--plot", type=OUTPUT, help="Draw a figure (.png, .svg, .pdf), with its data.")
 @click.option(
@@ -154,10 +155,11 @@ def _trained(options: dict[str, Any]) -> CheckResult:
         "output_init", "loss", "params", "seed",
     )  # fmt: skip
     problem, network = instance(**{name: options[name] for name in wanted})
-    steps: Fraction = options["steps"]
-    if steps.denominator != 1 or not 1 <= steps <= 10**9:
-        raise InputError("--steps: give a whole number from 1 to 1e9.")
     times = options["times"]
+    if times is not None and max(abs(t) for t in times) > 10**100:
+        raise InputError("--times: a time is too large; at most 1e100 is taken.")
+    if times is not None and options["points"] is not None:
+        raise InputError("give one of --times and --points.")
     numbers = _floats(
         options, "step_size", "mu", "lip_f", "dist", "lip_jacobian", "mu_local", "tol"
     )
@@ -168,11 +170,23 @@ def _trained(options: dict[str, Any]) -> CheckResult:
         options["train"],
         method=options["method"],
         times=None if times is None else [float(t) for t in times],
-        steps=int(steps),
+        steps=_whole("steps", options["steps"]),
         verified=options["verified"],
         tol=tol or 0.0,
+        **_points(options),
         **numbers,
     )
+
+
+def _whole(name: str, value: Fraction) -> int:
+    if value.denominator != 1 or not 1 <= value <= 10**9:
+        raise InputError(f"--{name}: give a whole number from 1 to 1e9.")
+    return int(value)
+
+
+def _points(options: dict[str, Any]) -> dict[str, Any]:
+    given = options["points"]
+    return {} if given is None else {"points": _whole("points", given)}
 
 
 def _read(trajectory: str, options: dict[str, Any]) -> CheckResult:
@@ -203,6 +217,7 @@ def _read(trajectory: str, options: dict[str, Any]) -> CheckResult:
         from kltheory.symbolic.losses import loss
 
         psi = loss(options["loss"], **options["params"])
+    given: dict[str, Any] = {name: columns.get(name) for name in _COLUMNS if name != "loss"}
     tol, y_norm = numbers.pop("tol"), numbers.pop("y_norm")
     found = check_trajectory(
         columns["t"],
@@ -212,7 +227,8 @@ def _read(trajectory: str, options: dict[str, Any]) -> CheckResult:
         precision=options["precision"],
         observation_norm=y_norm,
         tol=tol or 0.0,
-        **{name: columns.get(name) for name in _COLUMNS if name != "loss"},
+        **given,
+        **_points(options),
         **numbers,
     )
     if not unknown:
