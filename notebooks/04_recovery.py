@@ -118,7 +118,7 @@ for name, A in operators.items():
 
 # %%
 figure, axes = plt.subplots(2, 3, figsize=(7, 4.8))
-for line, (name, A, problem, _, run, stop, _) in zip(axes, rows, strict=True):
+for line, (name, A, problem, _, run, _, _) in zip(axes, rows, strict=True):
     start = np.linalg.lstsq(A, problem.observation, rcond=None)[0]
     for axis, image, title in (
         (line[0], picture, "truth"),
