@@ -55,6 +55,8 @@ Array = NDArray[np.float64]
 
 _PLAIN_ENTRIES = 2**24
 """Beyond so many entries V is not written out for P and S3: S4Q needs Q V only."""
+_REACH_WORK = 3e10
+"""m²k at most, where what the network reaches is decided."""
 _MOST_ENTRIES = 2**24
 """The largest network that the search for the smallest k draws."""
 _MOST_NEURONS = 2**17
@@ -163,7 +165,7 @@ class _Survey:
             observed=observed,
             linear=self.problem.linear,
             evidence=self._evidence(network),
-            void=self.void,
+            void=self.void or self._outside(loss0),
         )
 
     def _output(self, network: TwoLayerNetwork) -> tuple[Array, float, Array | None]:
@@ -211,6 +213,12 @@ class _Survey:
         assert self.psi is not None
         return loss0, start_value(self.psi, loss0)
 
+    def _outside(self, loss0: float) -> str | None:
+        """Say that ψ is not one at L0, where it is so."""
+        if self.psi is None or self.psi.radius.is_infinite or loss0 < float(self.psi.radius):
+            return None
+        return f"L0 = {loss0:.6g} is not below r0 = {self.psi.radius}, where ψ ends (A-2)"
+
     def _columns(
         self, network: TwoLayerNetwork, size: float, matrix: Array | None, full: bool
     ) -> tuple[Observed | None, ...]:
@@ -235,6 +243,8 @@ class _Survey:
         """Whether zero loss (or the least of all signals) can be reached with V fixed: M."""
         problem, loss = self.problem, self.problem.loss
         if self.train == "both" or not problem.linear:
+            return None
+        if problem.m**2 * network.k > _REACH_WORK:
             return None
         norms, _, seen = self._output(network)
         assert seen is not None
@@ -461,25 +471,27 @@ def certify(
     Raises InputError for shapes that do not fit, or a network that was not drawn (smallest_k).
     """
     survey = _Survey(problem, network, train, psi)
-    certificates, reach = ladder(survey.facts(network)), None
+    facts, reach = survey.facts(network), None
+    certificates, notes = ladder(facts), []
     mirror = survey.mirror(network)
     if mirror is not None:
         reach, last = mirror
         certificates += (last,)
+    elif train == "hidden" and problem.linear:
+        notes.append("m²k is too large to decide what the network can reach (M)")
     moved = smallest = None
     if online:
         method = "flow" if online is True else str(online)
         moved = _online(survey, network, method, tol, max_evaluations, certificates, reach)
     if smallest_k:
         smallest = _smallest(survey, network)
-    notes = []
     if survey.floor:
         notes.append(
             f"y is not in Im A: the loss is certified to fall to {survey.floor:.6g}, the least of"
             " all signals, and ψ(L0) is that of what is above it"
         )
-    if survey.void is not None:
-        notes.append(survey.void)
+    if facts.void is not None:
+        notes.append(facts.void)
     limit = None
     if reach is not None and survey.radial and math.isfinite(reach.limit_loss):
         assert isinstance(problem.loss, RadialLoss)
@@ -664,7 +676,7 @@ def _smallest(survey: _Survey, network: TwoLayerNetwork) -> tuple[Smallest, ...]
     names: tuple[str, ...] = HIDDEN if survey.train == "hidden" else BOTH
     if network.columns.largest_entry() > 0:
         names = tuple(name for name in names if name != "C0")
-    reached = survey.train == "hidden" and survey.problem.linear
+    reached = survey.train == "hidden" and survey.problem.linear and survey.problem.m <= 400
     held: dict[tuple[int, str], Certificate] = {}
 
     def certificate(k: int, name: str) -> Certificate:

@@ -132,6 +132,14 @@ def test_a_loss_of_ones_own():
     assert (named.law().loss(run.t) >= run.loss).all()
 
 
+def test_a_loss_beyond_the_radius_of_psi_is_void():
+    """Welsch's loss far from y is 1 to rounding, where ψ ends: no certificate, and why."""
+    problem = kl.Problem(np.eye(2), [30.0, 0.0], loss="welsch")
+    found = kl.certify(problem, draw(2, 5), "both", online=True)
+    assert (found.verdict, found.online) == ("not certified", None)
+    assert "r0 = 1" in found.warnings[0]
+
+
 # -- on line -------------------------------------------------------------------------------------
 
 
