@@ -557,7 +557,7 @@ FIGURES: dict[str, Recipe] = {r.figure: r for r in (_FIG1A, _FIG1B, _FIG2A, _FIG
 def settings_table(chosen: Recipe) -> Sequence[tuple[str, str, str, str]]:
     """Return (name, value, source, note) of each setting, as text.
 
-    >>> settings_table(recipe("fig3"))[3][:3]
+    >>> settings_table(recipe("fig3"))[7][:3]
     ('k', '800', 'text')
     """
     return [
