@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.integrate import quad
+from scipy.integrate import quad, solve_ivp
 from scipy.optimize import linprog, lsq_linear
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import aslinearoperator
 
 import kltheory.empirical.batch as batch
+import kltheory.empirical.flow_batch as flow_batch
 import kltheory.empirical.seeded as seeded
 from kltheory.activation import ACTIVATIONS
 from kltheory.constants import Evidence
 from kltheory.empirical.compare import certified_distance, compare
 from kltheory.empirical.dynamics import Trajectory, descend, flow
 from kltheory.empirical.flow import conservation_defect
+from kltheory.empirical.forms import make_form
 from kltheory.empirical.mirror import newton_limit
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.reduced import reduce
@@ -478,6 +480,49 @@ def test_conservation_law_holds_for_any_operator_loss_and_input_norm() -> None:
     run = flow(problem, net, "both", times=[0.0, 10.0])
     assert run.drift[-1] > 0.1
     assert run.accuracy.conservation <= 1e-8
+
+
+@pytest.mark.parametrize("train", MODES)
+@pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[5]], ids=lambda loss: loss.name)
+def test_a_batch_of_flows_gives_the_bits_of_single_flows(
+    train: str, loss: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever shares the arrays: the same times, states and reasons; flows leave when done."""
+    monkeypatch.setattr(flow_batch, "_MOST_ROWS", 3)
+    pairs = [_draw(s, m=5 + s % 2, k=31, loss=loss) for s in range(9)]
+    problems, nets = map(list, zip(*pairs, strict=True))
+    options = {"times": [0.0, 0.3, 1.0, 7.0, 60.0], "tol": 0.05, "form": "observation"}
+    together = flow(problems, nets, train, **options)
+    assert "tolerance" in {r.status for r in together}
+    assert len({r.steps for r in together}) > 2
+    for i, one in enumerate(together):
+        alone = flow(problems[i], nets[i], train, **options)
+        for name in ("t", "loss", "residual", "drift", "signal_error"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(alone, name))
+        np.testing.assert_array_equal(one.network.z, alone.network.z)
+        np.testing.assert_array_equal(one.network.V, alone.network.V)
+        assert (one.reason, one.steps) == (alone.reason, alone.steps)
+
+
+@pytest.mark.parametrize("train", MODES)
+def test_batched_integrator_is_the_one_of_scipy(train: str) -> None:
+    """The same states, between the steps too, with as many evaluations; fewer for a large rtol."""
+    problem, net = _draw(12, k=20)
+    form = make_form("observation", problem, net, train)
+    times = np.array([0.0, 0.7, 3.0, 20.0])
+    counts = []
+    for rtol in (1e-10, 1e-5):
+        run = flow(problem, net, train, times=times, form="observation", rtol=rtol, atol=rtol / 100)
+        exact = solve_ivp(
+            lambda t, s: -form.velocity(s, form.observe(s)), (0.0, 20.0), form.start,
+            method="DOP853", t_eval=times, rtol=rtol, atol=rtol / 100,
+        )  # fmt: skip
+        residual = [np.linalg.norm(form.observe(s) - problem.observation) for s in exact.y.T]
+        np.testing.assert_allclose(run.residual, residual, rtol=1e-11)
+        np.testing.assert_allclose(run.drift, [form.drift(s) for s in exact.y.T], rtol=1e-11)
+        assert abs(run.steps - exact.nfev) <= 0.1 * exact.nfev + 15
+        counts.append(run.steps)
+    assert counts[1] < 0.6 * counts[0]
 
 
 @pytest.mark.parametrize("form", ["mirror", "observation"])

@@ -8,11 +8,13 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kltheory.empirical.forms import FlowForm, make_form
+from kltheory.empirical.flow_batch import Flow, run_flows
+from kltheory.empirical.forms import FlowForm, ObservationForm, make_form
 from kltheory.empirical.interrupt import deferred_interrupt
 from kltheory.empirical.mirror import MirrorForm
 from kltheory.empirical.network import TwoLayerNetwork, check_train
 from kltheory.empirical.reduced import has_reduction, reduce
+from kltheory.empirical.step_size import unstable_from
 from kltheory.empirical.trajectory import Accuracy, Trajectory
 from kltheory.errors import InputError
 from kltheory.problem import Problem
@@ -33,6 +35,8 @@ FLOW_FORMS = ("auto", "mirror", "observation", "signal", "full")
 
 _QUICK_INVERSE = ("sigmoid", "softplus", "sin", "arctan")
 _ROOT_STEPS = 60
+_SHORT = 500.0
+"""Up to so many of the largest stable steps of descent, DOP853 in z is faster than LSODA."""
 
 
 @overload
@@ -65,11 +69,14 @@ def flow(
 ) -> Trajectory | list[Trajectory]:
     """Follow the gradient flow and return it at the given times (and where the loss reaches tol).
 
-    V fixed, F = A and a φ with a quick Z⁻¹: the m-dimensional flow, by LSODA with its m × m
-    Jacobian.  Otherwise z, and Q V if V is trained, by DOP853; for a nonlinear F: z and V.
+    Lists of problems and networks give the same numbers as one by one; flows in z, and Q V if V is
+    trained, are computed as one batch, by DOP853.  These are the variables for F = A, except for
+    long flows with V fixed and a φ with a quick Z⁻¹: the m-dimensional flow, by LSODA with its
+    m × m Jacobian, one by one.  For a nonlinear F: z and V, by DOP853.
     `rtol` and `atol` control the error of each step in those variables; `accuracy` of the result
     repeats them, and with both layers trained says how well the conserved quantities were kept.
     With `sigma_min`, σ_min(J_g) is evaluated at every time.  Ctrl-C keeps what was computed.
+    `progress` is called with (thousandths done, 1000) over all flows.
 
     >>> import numpy as np
     >>> net = TwoLayerNetwork.draw(n=2, k=50, d=4, seed=0)
@@ -91,14 +98,57 @@ def flow(
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not (np.isfinite(value) and value > 0):
             raise InputError(f"{name}: got {value!r}; it must be a positive number.")
-    runs = []
+    for p, net in zip(problems, networks, strict=True):
+        p.require_size(net.n)
+    integrations = [
+        Integration(_form_until(float(grid[-1]), form, p, net, train), train, rtol, atol, tol)
+        for p, net in zip(problems, networks, strict=True)
+    ]
     with deferred_interrupt() as interrupted:
-        for p, net in zip(problems, networks, strict=True):
-            p.require_size(net.n)
-            integration = Integration(flow_form(form, p, net, train), train, rtol, atol, tol)
-            integration.run(grid, max_evaluations, interrupted, progress)
-            runs.append(integration.trajectory(sigma_min))
+        _run_all(integrations, grid, max_evaluations, interrupted, progress)
+    runs = [integration.trajectory(sigma_min) for integration in integrations]
     return runs[0] if single else runs
+
+
+def _run_all(
+    integrations: list[Integration],
+    grid: Array,
+    budget: int,
+    interrupted: Callable[[], bool],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Run flows in the observation form together, and the others one by one."""
+    finished, total = 0, len(integrations)
+
+    def share(part: float) -> None:
+        if progress is not None:
+            progress(int(1000 * (finished + part) / total), 1000)
+
+    groups: dict[tuple[object, ...], list[tuple[Integration, Flow]]] = {}
+    for one in integrations:
+        if isinstance(one.form, ObservationForm):
+            reduced = one.form.reduced
+            key = (reduced.inner.shape, one.problem.m, one.problem.loss, reduced.network.activation)
+            groups.setdefault(key, []).append((one, Flow(one.form)))
+    for group in groups.values():
+        first, flows = group[0][0], [flow for _, flow in group]
+        run_flows(
+            flows,
+            grid,
+            tol=first.tol,
+            rtol=first.rtol,
+            atol=first.atol,
+            budget=budget,
+            interrupted=interrupted,
+            progress=share,
+        )
+        for one, flow in group:
+            one.take(flow)
+        finished += len(flows)
+    for one in integrations:
+        if not isinstance(one.form, ObservationForm):
+            one.run(grid, budget, interrupted, share)
+            finished += 1
 
 
 def increasing_times(times: ArrayLike) -> Array:
@@ -109,6 +159,17 @@ def increasing_times(times: ArrayLike) -> Array:
     if grid[0] < 0 or (np.diff(grid) <= 0).any():
         raise InputError("times: give them in increasing order, from 0 on.")
     return grid
+
+
+def _form_until(
+    end: float, label: str, problem: Problem, network: TwoLayerNetwork, train: str
+) -> FlowForm:
+    """Return the variables for a flow to a given time: z if it is short, for V fixed."""
+    if label == "auto" and train == "hidden" and problem.linear:
+        reduced = reduce(problem, network, train)
+        if end <= _SHORT * unstable_from(problem, network, train, reduced):
+            return ObservationForm(reduced)
+    return flow_form(label, problem, network, train)
 
 
 def flow_form(label: str, problem: Problem, network: TwoLayerNetwork, train: str) -> FlowForm:
@@ -174,12 +235,18 @@ class Integration:
         self.method = f"DOP853, {self.form.label} form"
         return DOP853(self.field, 0.0, start, end, rtol=self.rtol, atol=self.atol)
 
+    def take(self, flow: Flow) -> None:
+        """Take over a flow that was computed together with others."""
+        self.times, self.states = flow.times, flow.states
+        self.status, self.evaluations = flow.status, flow.evaluations
+        self.method, self.reached = f"DOP853, {self.form.label} form", flow.end
+
     def run(
         self,
         grid: Array,
         budget: int,
         interrupted: Callable[[], bool],
-        progress: Callable[[int, int], None] | None,
+        share: Callable[[float], None],
     ) -> None:
         """Integrate to the last time, the tolerance, the budget or Ctrl-C."""
         start = self.form.start
@@ -213,8 +280,7 @@ class Integration:
                 status = "interrupted" if interrupted() else "budget"
                 self._finish(status, end, np.array(solver.y))
                 return
-            if progress is not None:
-                progress(int(1000 * end / grid[-1]), 1000)
+            share(end / float(grid[-1]))
 
     def _crossing(self, between: Any, low: float, high: float) -> float:
         """Return the first time at which the loss is below the tolerance, by bisection."""
