@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kltheory.empirical.image import support_gap, unreachable_distance
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.reduced import Reduced, reduce
 from kltheory.errors import InputError
@@ -173,32 +174,33 @@ def newton_limit(
     low, high = network.activation.branches.image(reduced.z0)
     y_given, matrix = problem.observation, form.matrix
     state, y = form.start.copy(), form.observe(form.start)
+    left, tries = problem.spectrum.left, 0
+    if not np.isfinite(high - low).all():
+        gap = unreachable_distance(matrix, y_given, low, high, left)
+        if gap > 0.0:
+            return Limit(False, _loss(radial, gap), float("inf"), state, None, 0)
     loss = 0.5 * float(np.sum((y - y_given) ** 2))
     with np.errstate(all="ignore"):
         for j in range(steps):
             r = y - y_given
-            gap = max(_gap(matrix, y_given, -v, low, high) for v in (r, state))
+            gap = max(support_gap(matrix, y_given, -v, low, high) for v in (r, state))
             if gap > 0.0:
-                bound = float(radial.profile(np.array(gap)))
-                return Limit(False, bound, float("inf"), state, None, j)
+                return Limit(False, _loss(radial, gap), float("inf"), state, None, j)
             if loss <= tol:
                 break
             H = form.hessian(state)
             damping = 1e-14 * float(np.trace(H))
             direction = np.asarray(np.linalg.lstsq(H + damping * np.eye(r.size), r)[0], dtype=float)
             size = 1.0
-            while size > 1e-10:
+            while size > 1e-10 and tries < 2 * steps:
+                tries += 1
                 ahead = state + size * direction
                 y_ahead = form.observe(ahead)
                 loss_ahead = 0.5 * float(np.sum((y_ahead - y_given) ** 2))
                 if loss_ahead <= (1.0 - 0.5 * size) * loss:
                     break
                 size *= 0.5
-            if not loss_ahead < loss:
-                gap = _gap(matrix, y_given, -direction, low, high)
-                if gap > 0.0:
-                    bound = float(radial.profile(np.array(gap)))
-                    return Limit(False, bound, float("inf"), state, None, j)
+            if tries == 2 * steps or not loss_ahead < loss:
                 break
             state, y, loss = ahead, y_ahead, loss_ahead
         else:
@@ -207,16 +209,12 @@ def newton_limit(
     if loss <= max(tol, 1e-20 * scale):
         final = float(radial.profile(np.sqrt(2.0 * loss)))
         return Limit(True, final, form.drift(state), state, form.network_at(state), j)
+    gap = unreachable_distance(matrix, y_given, low, high, left)
+    if gap > 0.0:
+        return Limit(False, _loss(radial, gap), float("inf"), state, None, j)
     return Limit(None, 0.0, float("nan"), state, None, j)
 
 
-def _gap(matrix: Array, y: Array, v: Array, low: Array, high: Array) -> float:
-    """Return a lower bound on dist(y, {N a : low < a < high}) from the direction v, or 0."""
-    size = float(np.linalg.norm(v))
-    if not size > 0.0:
-        return 0.0
-    c = v @ matrix
-    support = np.where(c > 0.0, c * high, np.where(c < 0.0, c * low, 0.0))
-    slack = 1e-12 * float(np.abs(support).sum() + np.abs(v * y).sum())
-    gap = float(v @ y) - float(support.sum()) - slack
-    return gap / size if gap > 0.0 else 0.0
+def _loss(radial: RadialLoss, gap: float) -> float:
+    """Return ℓ(gap), rounded down."""
+    return float(radial.profile(np.array(gap))) * (1.0 - 1e-14)
