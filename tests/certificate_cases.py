@@ -118,7 +118,7 @@ def follow(problem, network, train, unit, count=5, tol=0.0):
     run = Integration(form, train, 1e-10, 1e-13, tol)
     times = np.concatenate([[0.0], unit * 10.0 ** np.linspace(-1, 2.5, count)])
     with np.errstate(all="ignore"):
-        run.run(times, 5_000, lambda: False, None)
+        run.run(times, 5_000, lambda: False, lambda *_: None)
         return [(t, form.network_at(s)) for t, s in zip(run.times, run.states, strict=True)]
 
 

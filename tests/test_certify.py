@@ -112,6 +112,7 @@ def test_an_operator_that_is_not_a_matrix():
     found = kl.certify(kl.Problem(operator, y, jacobian=jacobian, lower_bound=0.5), net, "both")
     assert found.verdict == "certified"
     assert found.best.evidence == "assumed"
+    assert "assumed" in found.warnings[0]
     run = kl.flow(kl.Problem(operator, y, jacobian=jacobian), net, "both", times=[1.0, 5.0])
     assert (found.law("V").loss(run.t) >= run.loss).all()
     unknown = kl.certify(kl.Problem(operator, y, jacobian=jacobian), net, "both")
@@ -128,6 +129,9 @@ def test_a_loss_of_ones_own():
     with pytest.raises(InputError, match="psi="):
         found.law()
     named = kl.certify(problem, net, "both", psi=kl.from_radial("x**4/4"))
+    assert named["V"].psi0 == pytest.approx(found["V"].psi0)
+    loose = kl.certify(problem, net, "both", psi=kl.rate("3*(4*s)**(1/4)").desingularizer)
+    assert loose["V"].psi0 == pytest.approx(3 * found["V"].psi0)
     run = kl.flow(problem, net, "both", times=[1.0, 10.0])
     assert (named.law().loss(run.t) >= run.loss).all()
 
