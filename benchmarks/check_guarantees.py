@@ -1,7 +1,7 @@
 """Every guarantee against random instances: is a corrected or sharp one ever exceeded?
 
-    python benchmarks/check_guarantees.py [--instances 10000] [--seed 0] [--jobs 1] [--minutes M]
-        [--out FILE.csv]
+    python benchmarks/check_guarantees.py [--instances 10000] [--seed 0] [--points 8]
+        [--jobs 1] [--minutes M] [--out FILE.csv]
 
 An instance is an operator (m x n, n <= 8), a network (any activation, k up to 400), a loss, what is
 trained and how: gradient flow or descent with verified steps.  The first half starts at 0.9 to 1.0
@@ -46,7 +46,6 @@ LOSSES: tuple[tuple[str, dict[str, float]], ...] = (
     ("cauchy", {}),
     ("welsch", {}),
 )
-POINTS = 12
 
 
 def instance(seed: int, i: int) -> tuple[Problem, TwoLayerNetwork, str, str]:
@@ -103,7 +102,7 @@ def _distance(problem: Problem, y: np.ndarray, u: np.ndarray, goal: float) -> fl
     return low
 
 
-def times(problem: Problem, net: TwoLayerNetwork, train: str) -> np.ndarray:
+def times(problem: Problem, net: TwoLayerNetwork, train: str, points: int) -> np.ndarray:
     """Times up to convergence of the linearised flow, or 2000 times its fastest scale."""
     values = np.linalg.eigvalsh(net.kernel(train, problem))
     y = problem.forward(net.forward())
@@ -111,18 +110,18 @@ def times(problem: Problem, net: TwoLayerNetwork, train: str) -> np.ndarray:
     weight = float(np.linalg.norm(problem.loss_gradient(y))) / size
     slow, fast = max(float(values[0]), 1e-300), max(float(values[-1]), 1e-300)
     end = min(20 / (weight * slow), 2000 / (weight * fast))
-    return np.concatenate([[0.0], np.geomspace(1e-3 * end, end, POINTS - 1)])
+    return np.concatenate([[0.0], np.geomspace(1e-3 * end, end, points - 1)])
 
 
-def one(seed: int, i: int) -> tuple[int, str, list[tuple[str, str, str, float]]]:
+def one(seed: int, points: int, i: int) -> tuple[int, str, list[tuple[str, str, str, float]]]:
     """Check instance i; a label, and bound, theory, verdict and worst ratio of every check."""
     problem, net, train, method = instance(seed, i)
     label = (
         f"n={net.n} m={problem.m} k={net.k} {net.activation.name} {train} {method} {problem.loss!r}"
     )
-    options: dict[str, Any] = {"times": times(problem, net, train)}
+    options: dict[str, Any] = {"times": times(problem, net, train, points)}
     if method == "descent":
-        options = {"steps": 1500, "verified": True, "points": POINTS}
+        options = {"steps": 1500, "verified": True, "points": points}
     try:
         found = check(problem, net, train, method=method, **options)
     except KLTheoryError as error:
@@ -134,9 +133,9 @@ def one(seed: int, i: int) -> tuple[int, str, list[tuple[str, str, str, float]]]
     return i, label, rows
 
 
-def results(seed: int, instances: int, jobs: int) -> Generator[Any, None, None]:
+def results(seed: int, instances: int, points: int, jobs: int) -> Generator[Any, None, None]:
     """All instances, in order."""
-    work = partial(one, seed)
+    work = partial(one, seed, points)
     if jobs == 1:
         yield from map(work, range(instances))
         return
@@ -152,6 +151,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--instances", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--points", type=int, default=8, help="times that are looked at")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--out", help="write every check to this CSV file")
@@ -162,7 +162,7 @@ def main() -> int:
     broken: list[str] = []
     rows_out: list[tuple[Any, ...]] = []
     done = 0
-    runs = results(options.seed, options.instances, options.jobs)
+    runs = results(options.seed, options.instances, options.points, options.jobs)
     for done, (i, label, rows) in enumerate(runs, 1):
         for bound, theory, verdict, ratio in rows:
             counts[bound, theory, verdict] += 1

@@ -143,7 +143,7 @@ def follow_flow(
     run = Integration(form, train, RTOL, ATOL, 0.0)
     with deferred_interrupt() as interrupted:
         if isinstance(form, MirrorForm):
-            run.run(grid, max_evaluations, interrupted, None)
+            run.run(grid, max_evaluations, interrupted, _silent)
         else:
             _land(run, grid, max_evaluations, interrupted)
     per_step = 1 if isinstance(form, MirrorForm) else 12
@@ -157,6 +157,10 @@ def follow_flow(
         form, train, np.array(run.times), run.states, None, error,
         method="flow", reason=reason, steps=run.evaluations, warnings=warnings,
     )  # fmt: skip
+
+
+def _silent(*_: Any) -> None:
+    """No progress is shown."""
 
 
 def _land(run: Integration, grid: Array, budget: int, interrupted: Callable[[], bool]) -> None:

@@ -154,12 +154,14 @@ class CheckResult:
             pairs.insert(3, ("descent", factor))
         made = [c for c in self.checks if c.verdict != "not-applicable" or c.finding]
         rest = [c for c in self.checks if c not in made]
-        header = ("bound", "theory", "verdict", "worst ratio", "at t", "bounds", "")
+        header = ("bound", "theory", "verdict", "worst ratio", "at t", "bounds", "bound/actual")
+        merged = _merged(made)
         rows = tuple(
             _row(c.bound, theory, c.verdict, _number(c.worst_ratio), _number(c.at), c.quantity,
-                 c.reason if c.verdict != "holds" else _room(c))
-            for c, theory in _merged(made)
+                 _room(c))
+            for c, theory in merged
         )  # fmt: skip
+        why = tuple(_row(c.bound, theory, c.reason) for c, theory in merged if c.verdict != "holds")
         parts: list[report.Pairs | report.Grid] = [
             report.Pairs(
                 "Trajectory",
@@ -167,9 +169,15 @@ class CheckResult:
             ),
         ]
         if rows:
-            note = "worst ratio: actual/bound, above 1 is a violation"
+            note = "worst ratio: the largest actual/bound; above 1 is a violation"
             note += "; printed: in this version of the paper (HAL v1)"
             parts.append(report.Grid("Guarantees", _row(*header), rows, words=True, note=note))
+        if why:
+            parts.append(
+                report.Grid(
+                    "What else there is to say", _row("bound", "theory", "why"), why, words=True
+                )
+            )
         if rest:
             parts.append(_not_made(rest))
         notes = (*self.warnings, *self.findings)
@@ -220,7 +228,7 @@ def _room(c: Check) -> str:
     known = c.tightness[~np.isnan(c.tightness)] if c.tightness is not None else np.zeros(0)
     if known.size == 0:
         return ""
-    return f"{known.min():.3g} to {known.max():.3g} times the actual value"
+    return f"{known.min():.3g} to {known.max():.3g}"
 
 
 def _row(*cells: str) -> tuple[report.Text, ...]:
