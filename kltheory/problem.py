@@ -320,6 +320,12 @@ class _IntensityJacobian:
     def __call__(self, x: Array) -> Array:
         return np.asarray(2.0 * (self.matrix @ x)[:, None] * self.matrix)
 
+    @property
+    def lipschitz(self) -> float:
+        """2 max‖a_i‖ ‖A‖: a Lipschitz constant, as ‖2 diag(Ah) A‖ ≤ 2 max|⟨a_i, h⟩| ‖A‖."""
+        rows = float(np.sqrt(np.square(self.matrix).sum(axis=1).max()))
+        return 2.0 * rows * float(np.linalg.norm(self.matrix, 2)) * (1.0 + 1e-12)
+
 
 def phase_retrieval(matrix: ArrayLike, observation: ArrayLike, **options: Any) -> Problem:
     """Return the problem of real phase retrieval: y = (A x)² entrywise, x known up to its sign.

@@ -317,3 +317,41 @@ def test_certified_distance_says_why_there_is_none() -> None:
     problem, net = _draw(11, loss="log-cosh")
     with pytest.raises(InputError, match="radial"):
         certified_distance(problem, net, step=0.1, steps=3)
+
+
+@pytest.mark.parametrize("train", MODES)
+@pytest.mark.parametrize("loss", ["mse", "log-cosh", "cauchy"])
+def test_distance_of_a_nonlinear_operator_is_bounded_by_the_defect(loss: str, train: str) -> None:
+    """Phase retrieval: the bound holds at every mark, and is within 10 times the distance early."""
+    rng = np.random.default_rng(12)
+    a, x = rng.standard_normal((4, 6)) / np.sqrt(6), rng.standard_normal(6)
+    problem = phase_retrieval(a, (a @ x) ** 2, loss=loss)
+    net = TwoLayerNetwork.draw(6, 200, 3, seed=12)
+    step = 0.01 * unstable_from(problem, net, train)
+    bound = certified_distance(problem, net, train, step=step, steps=40)
+    assert bound.method == "defect"
+    for mark in (1, 5, 20, 40):
+        there = descend(problem, net, train, step=step, steps=mark, tol=0.0).network
+        exact = flow(problem, net, train, times=[step * mark], rtol=1e-12, atol=1e-14).network
+        true = _between(there, exact)
+        assert true <= bound.distance[mark]
+        seen = np.linalg.norm(problem.forward(there.forward()) - problem.forward(exact.forward()))
+        assert seen <= bound.observation[mark]
+    assert bound.distance[1] <= 10 * _between(
+        descend(problem, net, train, step=step, steps=1, tol=0.0).network,
+        flow(problem, net, train, times=[step], rtol=1e-12, atol=1e-14).network,
+    )
+
+
+def test_jacobian_of_phase_retrieval_has_its_lipschitz_constant() -> None:
+    """‖J(x) - J(x')‖ ≤ L‖x - x'‖, with equality for one row."""
+    rng = np.random.default_rng(13)
+    a = rng.standard_normal((5, 4))
+    problem = phase_retrieval(a, np.ones(5))
+    for _ in range(50):
+        x, w = rng.standard_normal(4), rng.standard_normal(4)
+        change = np.linalg.norm(problem.jacobian_at(x) - problem.jacobian_at(w), 2)
+        assert change <= problem.jacobian.lipschitz * np.linalg.norm(x - w)
+    row = phase_retrieval(a[:1], [1.0])
+    change = np.linalg.norm(row.jacobian_at(a[0]) - row.jacobian_at(0 * a[0]), 2)
+    assert change == pytest.approx(row.jacobian.lipschitz * np.linalg.norm(a[0]))

@@ -5,7 +5,7 @@ For F = A and radial losses the flow itself is known with a certified error (`ce
     ‖θ_j - θ(jη)‖ ≤ ‖θ_j - θ̂(jη)‖ + ‖θ̂(jη) - θ(jη)‖
 
 is the distance itself, up to an error that is far below it.  For a nonlinear F descent is held
-against its own defect: between two iterates θ_j - s g_j is off the flow by at most s β‖g_j‖.
+against its own defect (`defect`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kltheory.empirical.certified import distance, follow
+from kltheory.empirical.defect import defect_bound, jacobian_lipschitz
 from kltheory.empirical.dynamics import descend
 from kltheory.empirical.enclosure import square_flow, why_not
 from kltheory.empirical.flow import flow
@@ -162,8 +163,8 @@ def certified_distance(
     of the flow is included (see `enclosure`).  A callable F whose `jacobian` has an attribute
     `lipschitz`, a Lipschitz constant of J_F, such as `phase_retrieval`: by Grönwall,
         e_{j+1} ≤ exp(μη)(e_j + η²β‖g_j‖/2),  g = ∇f,
-    β and μ bounds on ∇²f and on -λ_min(∇²f) nearby.  That one includes no rounding, some 1e-16 a
-    step, and says little once exp(Σμη) is large.  O(mk) a step, and what F costs.
+    β and μ bounds on ∇²f and on -λ_min(∇²f) nearby (see `defect`); for any loss.  It includes no
+    rounding, some 1e-16 a step, and says little once exp(Σμη) is large.  O(mk) a step for F = A.
 
     >>> import numpy as np
     >>> net = TwoLayerNetwork.draw(n=2, k=50, d=4, seed=0)
@@ -173,11 +174,21 @@ def certified_distance(
     """
     check_train(train)
     problem.require_size(network.n)
+    curvature = jacobian_lipschitz(problem)
     reason = why_not(problem, network, train)
-    if reason is not None:
+    if reason is not None and curvature is None:
         raise InputError(f"there is no certified distance here: {reason}.")
     run = descend(problem, network, train, step=step, steps=steps, tol=0.0)
-    return _certify(problem, network, run, step, rtol, atol)
+    if curvature is None:
+        return _certify(problem, network, run, step, rtol, atol)
+    return _by_defect(problem, network, run, step, curvature)
+
+
+def _by_defect(
+    problem: Problem, network: TwoLayerNetwork, run: Trajectory, step: float, curvature: float
+) -> Distance:
+    far, seen = defect_bound(problem, network, run.train, step, run.steps, curvature)
+    return Distance(step * np.arange(run.steps + 1.0), far, seen, far, run, "defect")
 
 
 def _certify(
@@ -226,11 +237,15 @@ def compare(
     run = descend(problem, network, train, step=step, steps=steps, tol=0.0)
     marks = np.unique(np.linspace(0, steps, min(points, steps + 1)).astype(int))
     smooth = flow(problem, network, train, times=step * marks, rtol=rtol, atol=atol)
-    certifiable = why_not(problem, network, train) is None
+    certified, curvature = None, jacobian_lipschitz(problem)
+    if curvature is not None:
+        certified = _by_defect(problem, network, run, step, curvature)
+    elif why_not(problem, network, train) is None:
+        certified = _certify(problem, network, run, step)
     return Comparison(
         t=smooth.t,
         descent=run,
         flow=smooth,
         loss_gap=np.abs(run.losses[marks[: smooth.t.size]] - smooth.loss),
-        certified=_certify(problem, network, run, step) if certifiable else None,
+        certified=certified,
     )
