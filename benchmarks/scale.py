@@ -4,6 +4,9 @@
     python benchmarks/scale.py --n 20000 --k 50000     # some seconds
 
 V is drawn in blocks from its seed and goes through A once; from then on a step costs O(mk).
+Seen on one core of an AMD EPYC, NumPy 2.4: 279 s, of which 270 s to draw V and build A V, 768 steps
+of 11.7 ms (11.7 ns a neuron), peak memory 322 MiB; at n = 20,000 and k = 50,000: 2 s, 4.2 ns a
+neuron, 58 MiB.
 """
 
 # ruff: noqa: E402

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import operator
+import os
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -168,6 +171,30 @@ def test_blocks_are_drawn_alone_with_the_same_bits() -> None:
     alone = units._draw(2, blocks[2][1].shape)
     np.testing.assert_array_equal(alone, blocks[2][1])
     assert not np.array_equal(blocks[0][1], blocks[1][1])
+
+
+def test_streamed_products_split_over_processes_have_the_same_bits(tmp_path: Any) -> None:
+    """A V drawn by two other processes, each its own blocks, is A V drawn by this one."""
+    n, k = 3_000, 1_000  # 174 columns a block
+    a = np.random.default_rng(4).standard_normal((3, n))
+    here = TwoLayerNetwork.draw(n, k, 2, seed=9, hold=False).observe(Problem(a, np.ones(3)))
+    code = (
+        "import sys, numpy as np\n"
+        "from kltheory.empirical.seeded import SeededUnits\n"
+        "a, part = np.load(sys.argv[1]), int(sys.argv[2])\n"
+        "units = SeededUnits(1000, 3000, 'rademacher', 9, 2)\n"
+        "own = {w.start: a @ b.T for i, (w, b) in enumerate(units.blocks()) if i % 2 == part}\n"
+        "np.savez(sys.argv[3], **{str(start): block for start, block in own.items()})\n"
+    )
+    np.save(tmp_path / "a.npy", a)
+    there = np.full_like(here, np.nan)
+    for part in (0, 1):
+        out = tmp_path / f"{part}.npz"
+        subprocess.run([sys.executable, "-c", code, tmp_path / "a.npy", str(part), out], check=True,
+                       timeout=60, env={**os.environ, "PYTHONPATH": os.getcwd()})  # fmt: skip
+        for start, block in np.load(out).items():
+            there[:, int(start) : int(start) + block.shape[1]] = block
+    np.testing.assert_array_equal(here, there)
 
 
 def test_huge_matrices_are_refused_and_not_written_out() -> None:

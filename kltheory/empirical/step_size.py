@@ -1,4 +1,11 @@
-"""Step sizes of gradient descent: which are safe, which are unstable, which reach a tolerance."""
+"""Step sizes of gradient descent: which are safe, which are unstable, which reach a tolerance.
+
+What is called unstable, and what is said to reach a tolerance, is so for the dynamics linearised at
+θ(0), r⁺ = (I - η w K) r with the kernel K of the initialisation.  The kernel moves during training:
+a step that is refused may settle further on, and one that is allowed may become unstable.  Neither
+is a theorem about the run; `safe_step` is one where its evidence says "proved", and
+`descend(verified=True)` checks every step as it is taken.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +104,10 @@ def unstable_from(
 ) -> float:
     """Return 2/(w λ_max(K)): beyond it the first steps amplify the residual.
 
-    Near the initialisation r⁺ ≈ (I - η w K) r, K = (J_F J_g)(J_F J_g)ᵀ, ∇L = w r.
+    Near the initialisation r⁺ ≈ (I - η w K) r, K = (J_F J_g)(J_F J_g)ᵀ, ∇L = w r, w that of the
+    start.  Linearised at θ(0), and no more: larger steps may still converge, to flatter places,
+    since K moves and w changes with ‖r‖; smaller ones may diverge later.  `descend` refuses from
+    here on unless `allow_unstable`.
     """
     weight = _weight(problem, _observed(problem, network, reduced))
     largest = float(np.linalg.eigvalsh(initial_kernel(problem, network, train, reduced))[-1])
@@ -166,8 +176,9 @@ def required_step(
     """Return the smallest step that brings the loss below tol within a number of steps.
 
     In the linearised dynamics of the square loss, r_j = (I - ηK)^j r_0 in the eigenbasis of
-    K = (J_F J_g)(J_F J_g)ᵀ.  Refused, with the number of steps that would do, if no stable step is
-    large enough.
+    K = (J_F J_g)(J_F J_g)ᵀ at θ(0).  Refused, with the number of steps that would do, if no stable
+    step is large enough.  Kernel and weight are kept as they are at the start: an estimate, good
+    where the network hardly moves, and not a guarantee.
     """
     check_train(train)
     problem.require_size(network.n)
