@@ -491,8 +491,8 @@ def certify(
         smallest = _smallest(survey, network)
     if survey.floor:
         notes.append(
-            f"y is not in Im A: the loss is certified to fall to {survey.floor:.6g}, the least of"
-            " all signals, and ψ(L0) is that of what is above it"
+            f"y is not in Im A: no signal has a loss below {survey.floor:.6g}; the certificates are"
+            " about what is above it"
         )
     if facts.void is not None:
         notes.append(facts.void)
