@@ -307,8 +307,8 @@ def _convergence(shown: Mapping[str, Any]) -> Figure:
         ax.grid(False)
         ax.set(xscale="log", yscale="log", xlabel=_AXES[shown["axis"]], ylabel="neurons $k$")
         x_edges, k_edges = _edges(x[columns]), _edges(k[rows])
-        mesh = ax.pcolormesh(x_edges, k_edges, share, cmap="cividis", vmin=0, vmax=1)
-        mesh.set_edgecolor("face")
+        mesh = ax.pcolormesh(x_edges, k_edges, share, cmap="cividis", vmin=0, vmax=1,
+                             linewidth=0, antialiased=False)  # fmt: skip
         m = x_edges if shown["axis"] == "m" else np.full(x_edges.size, float(shown["m"]))
         expected = f"expected: $k = {shown['ratio']:.1f}\\,m$"
         ax.plot(x_edges, shown["ratio"] * m, color="#E69F00", linewidth=2.4, linestyle="--",
