@@ -37,6 +37,7 @@ __all__ = [
     "SeparableLoss",
     "SeparablePower",
     "SquaredNorm",
+    "WeightedMSE",
     "Welsch",
     "get",
 ]
@@ -63,6 +64,9 @@ class LossFunction:
     def lipschitz(self, radius: float) -> float:
         """Return a Lipschitz constant of the gradient on the ball ‖v - y‖ ≤ radius."""
         raise NotImplementedError
+
+    def require_size(self, m: int) -> None:
+        """Refuse a number of observations that the loss is not made for; most take any."""
 
     def parameters(self) -> dict[str, float]:
         """Return the parameters by name."""
@@ -311,6 +315,57 @@ class SeparablePower(SeparableLoss):
 
 
 @dataclass(frozen=True, slots=True)
+class WeightedMSE(SeparableLoss):
+    """½ Σ λ_i (v_i - y_i)², one weight λ_i > 0 for each observation, such as 1/variance.
+
+    >>> WeightedMSE((1.0, 4.0)).gradient([1.0, 2.0], [0.0, 0.0]).tolist()
+    [1.0, 8.0]
+    """
+
+    name: ClassVar[str] = "weighted-mse"
+    weights: tuple[float, ...]
+    """The λ_i."""
+
+    def __post_init__(self) -> None:
+        """Keep the weights as floats, and refuse those that are not positive."""
+        weights = tuple(float(weight) for weight in self.weights)
+        if not weights:
+            raise InputError("loss weighted-mse: give one weight for each observation.")
+        for weight in weights:
+            _positive(self.name, "a weight", weight)
+        object.__setattr__(self, "weights", weights)
+
+    def require_size(self, m: int) -> None:
+        """Refuse another number of observations than of weights."""
+        if len(self.weights) != m:
+            raise InputError(
+                f"loss weighted-mse has {len(self.weights)} weights and y has shape ({m},): "
+                "give one weight for each observation."
+            )
+
+    def parameters(self) -> dict[str, float]:
+        """Return the smallest weight, which is what its ψ depends on."""
+        return {"lambda_min": min(self.weights)}
+
+    def term(self, r: ArrayLike) -> Array:
+        """Return λ_i r_i²/2."""
+        return np.asarray(0.5 * np.asarray(self.weights) * np.square(r, dtype=np.float64))
+
+    def term_slope(self, r: ArrayLike) -> Array:
+        """Return λ_i r_i."""
+        return np.asarray(np.asarray(self.weights) * np.asarray(r, dtype=np.float64))
+
+    def lipschitz(self, radius: float) -> float:
+        """Return the largest weight."""
+        return max(self.weights)
+
+    def __repr__(self) -> str:
+        """Return the number of weights and their range."""
+        low, high = min(self.weights), max(self.weights)
+        return f"WeightedMSE({len(self.weights)} weights from {low:g} to {high:g})"
+
+
+@dataclass(frozen=True, slots=True)
 class LogCosh(SeparableLoss):
     """Σ log cosh(v_i - y_i)."""
 
@@ -430,7 +485,8 @@ def get(loss: str | LossFunction, **parameters: float) -> LossFunction:
     kind = LOSSES.get(loss.lower()) if isinstance(loss, str) else None
     if kind is None:
         raise InputError(
-            f"loss: got {loss!r}; allowed are {', '.join(LOSSES)}, or Radial(ell, d_ell)."
+            f"loss: got {loss!r}; allowed are {', '.join(LOSSES)}, or "
+            "Radial(ell, d_ell), WeightedMSE(weights)."
         )
     known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
     unknown = [name for name in parameters if name not in known]

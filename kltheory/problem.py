@@ -79,6 +79,7 @@ class Problem:
         put(self, "loss", get_loss(self.loss, **(self.loss_parameters or {})))
         put(self, "loss_parameters", None)
         m = self.observation.size
+        self.loss.require_size(m)
         if callable(self.operator) and not is_product_operator(self.operator):
             if not callable(self.jacobian):
                 raise InputError(

@@ -13,8 +13,11 @@ from scipy.sparse import csr_array, random_array
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import kltheory.operators as operators
+from kltheory.empirical.dynamics import descend, flow
+from kltheory.empirical.network import TwoLayerNetwork
+from kltheory.empirical.step_size import safe_step
 from kltheory.errors import InputError, LimitReached
-from kltheory.loss_functions import LOSSES, LossFunction, Radial, RadialLoss, get
+from kltheory.loss_functions import LOSSES, LossFunction, Radial, RadialLoss, WeightedMSE, get
 from kltheory.problem import Problem, adjoint_test, jacobian_test, phase_retrieval
 
 
@@ -263,6 +266,39 @@ def test_callable_with_a_jacobian_of_the_wrong_shape_is_refused_when_used() -> N
         wrong.forward(np.ones(4))
     with pytest.raises(InputError, match=r"\(3, 2\).*\(3, 4\)"):
         wrong.jacobian_at(np.ones(4))
+
+
+def test_weighted_squares_are_squares_of_a_scaled_problem() -> None:
+    """½ Σ λ_i r_i² on (A, y) is ½‖r‖² on (√Λ A, √Λ y): the same run, hidden layer and both."""
+    rng = np.random.default_rng(14)
+    a, x, weights = rng.standard_normal((3, 8)), rng.standard_normal(8), np.array([0.5, 1.0, 3.0])
+    roots = np.sqrt(weights)
+    weighted = Problem(a, a @ x, loss=WeightedMSE(tuple(weights)))
+    scaled = Problem(roots[:, None] * a, roots * (a @ x))
+    net = TwoLayerNetwork.draw(8, 40, 2, seed=14)
+    for train in ("hidden", "both"):
+        one, two = (
+            descend(p, net, train, step=0.02, steps=100, tol=0.0) for p in (weighted, scaled)
+        )
+        np.testing.assert_allclose(one.losses, two.losses, rtol=1e-9)
+        np.testing.assert_allclose(one.network.z, two.network.z, atol=1e-10)
+        smooth = flow(weighted, net, train, times=[1.0])
+        assert smooth.loss[-1] == pytest.approx(
+            flow(scaled, net, train, times=[1.0]).loss[-1], 1e-7
+        )
+    assert safe_step(weighted, net).value > 0
+    assert weighted.loss.parameters() == {"lambda_min": 0.5}
+    assert repr(weighted.loss) == "WeightedMSE(3 weights from 0.5 to 3)"
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    """As many weights as observations, all of them positive."""
+    with pytest.raises(InputError, match=r"2 weights and y has shape \(3,\)"):
+        Problem(np.eye(3), np.ones(3), loss=WeightedMSE((1.0, 2.0)))
+    with pytest.raises(InputError, match="positive"):
+        WeightedMSE((1.0, 0.0))
+    with pytest.raises(InputError, match="one weight"):
+        WeightedMSE(())
 
 
 def test_parameters_of_a_loss_may_be_given_beside_its_name() -> None:

@@ -96,7 +96,7 @@ def _weight(problem: Problem, y0: Array) -> float:
     moving = r != 0.0
     if not moving.any():
         return loss.lipschitz(0.0)
-    return float((loss.term_slope(r[moving]) / r[moving]).min())
+    return float((loss.term_slope(r)[moving] / r[moving]).min())
 
 
 def unstable_from(
