@@ -36,7 +36,7 @@ RESULTS: dict[str, tuple[Any, list[str]]] = {
     ),
     "accuracy": (
         lambda: flow(_PROBLEM, _NET, times=[1.0]).accuracy,
-        ["Accuracy of a gradient flow", "LSODA", "1e-10 relative"],
+        ["Accuracy of a gradient flow", "integrator", "1e-10 relative"],
     ),
     "limit": (lambda: newton_limit(_PROBLEM, _NET), ["the loss tends to 0", "Newton steps"]),
     "no limit": (lambda: newton_limit(_FAR, _NET), ["widen the network", "infinite"]),
