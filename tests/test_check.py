@@ -1,6 +1,9 @@
 """Guarantees against trajectories: what holds is found to hold, and what is false is found out."""
 
 import importlib
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,6 +271,18 @@ def test_a_trajectory_below_its_law_holds_and_one_above_it_is_violated(rate, sta
     assert not over.holds
 
 
+@pytest.mark.slow
+def test_no_guarantee_is_exceeded_on_random_instances():
+    """The random search of benchmarks/check_guarantees.py finds nothing in 100 instances."""
+    program = Path(__file__).parents[1] / "benchmarks" / "check_guarantees.py"
+    words = ["--instances", "100", "--seed", "1", "--points", "5", "--minutes", "2"]
+    done = subprocess.run(
+        [sys.executable, str(program), *words], capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no corrected or sharp guarantee is violated" in done.stdout
+
+
 # -- numerics ----------------------------------------------------------------------------------
 
 
@@ -419,6 +434,20 @@ def test_module_and_function_share_a_name():
     assert kl.check(problem, net, points=4).holds
     assert module(problem, net, points=4).holds
     assert module.check(problem, net, points=4).holds
+
+
+def test_a_radial_loss_of_ones_own_needs_its_psi():
+    """A loss ℓ(‖r‖) given as functions is checked with the ψ that is given, and refused without."""
+    from kltheory.loss_functions import Radial
+
+    problem, net = near((1, 2), 40, "sigmoid", "both", 0.5, 2)
+    own = Radial(lambda x: 2 * x**2, lambda x: 4 * x, curvature=4.0)
+    problem = kl.Problem(problem.operator, problem.observation, loss=own)
+    with pytest.raises(InputError, match="give psi="):
+        kl.check(problem, net, "both")
+    found = kl.check(problem, net, "both", psi="sqrt(s/2)", points=5)
+    assert found["(10)", "sharp"].verdict == "holds"
+    assert found.holds
 
 
 def test_parameters_may_be_vectors():

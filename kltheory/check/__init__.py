@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kltheory.certify import psi_of
 from kltheory.check.claims import Claim, Setting, theorem_claims
+from kltheory.check.ladder import certificate_claims
 from kltheory.check.observed import (
     POINTS,
     ROWS,
@@ -118,8 +119,6 @@ def check(
         lip_jacobian=lip_jacobian,
         mu_local=mu_local,
     )
-    from kltheory.check.ladder import certificate_claims
-
     ladder = certificate_claims(problem, network, train, law.desingularizer, observed)
     claims = (*_claims(setting, observed), *ladder)
     checks = [judge(claim, observed) for claim in claims]
@@ -146,26 +145,18 @@ def _claims(setting: Setting, observed: Observed) -> Iterator[Claim]:
         yield from theorem_claims(replace(setting, decrease=observed.decrease, cache={}), observed)
 
 
-@lru_cache(maxsize=256)
-def _registered(name: str, parameters: tuple[tuple[str, str], ...]) -> RateLaw:
-    from kltheory.symbolic.losses import loss
-
-    return rate(loss(name, **{key: Fraction(value) for key, value in parameters}))
-
-
+@lru_cache(maxsize=64)
 def law_of(loss: LossFunction, m: int) -> RateLaw:
     """The rate law of a loss of the registry, for m observations.
 
     >>> from kltheory.loss_functions import get
-    >>> str(law_of(get("power", p=0.2), 3).desingularizer.value)
-    '2**(5/12)*3**(5/12)*5**(7/12)*s**(5/12)/5'
+    >>> law_of(get("power", p=0.5), 3).desingularizer.value
+    3**(1/3)*s**(1/3)
     """
-    values = {key: repr(value) for key, value in loss.parameters().items()}
-    if loss.name == "separable-power":
-        values["m"] = str(m)
-    if loss.name == "radial":
+    psi = psi_of(loss, m)
+    if psi is None:
         raise InputError("the loss is radial with an ℓ of your own: give psi=, its inverse in s.")
-    return _registered(loss.name, tuple(sorted(values.items())))
+    return rate(psi)
 
 
 def measured_setting(

@@ -7,13 +7,18 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kltheory import report
 from kltheory.check.observed import Observed
 from kltheory.check.verdicts import VERDICTS, Check, counts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
 
 __all__ = ["SCHEMA", "CheckResult"]
 
@@ -135,6 +140,23 @@ class CheckResult:
             if c.curve is not None:
                 found[f"{c.bound} {c.theory}"] = c.curve
         return found
+
+    def figure(self) -> Any:
+        """Return the figure of `--plot`: theory as lines, the trajectory as a band."""
+        from kltheory.plot import check_figure
+
+        return check_figure(self)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the trajectory as a band and the guarantees as lines.
+
+        With a path (.png, .svg, .pdf) it is written too, with its data as CSV and a manifest as
+        JSON beside it.  Needs Matplotlib: pip install 'kltheory[plot]'.
+        """
+        from kltheory.drawn import shown
+        from kltheory.plot import check_figure
+
+        return shown((check_figure(self), self.curves()), path, self.to_dict())
 
     def page(self) -> report.Page:
         """Return the page that every format shows."""
