@@ -92,9 +92,9 @@ def test_csv_keeps_every_digit_in_the_order_of_the_grid(tmp_path, threads):
         assert row in [list(r) for r in sweep_cells.draws({"k": k, "n": n}, {}, [seed])[0]]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, 2, 4])
 def test_workers_do_not_change_the_bytes(tmp_path, expected, jobs):
-    """One process, two processes, one thread: the same CSV."""
+    """One process, two, four, one thread: the same CSV."""
     result = run_sweep(sweep_cells.sweep(settings={"sleep": 0.02}), tmp_path, jobs=jobs)
     assert result.csv.read_bytes() == expected
     assert not result.failures
