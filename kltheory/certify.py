@@ -836,7 +836,7 @@ def _said(found: Certification) -> str:
         case "certified":
             return "certified: the loss tends to its least value"
         case "impossible":
-            return "impossible: no weights of the hidden layer give zero loss"
+            return "impossible: from here, training the hidden layer cannot give zero loss"
     return "not certified: none of the certificates holds"
 
 

@@ -281,6 +281,22 @@ def test_a_staircase_is_its_differential_equation(loss):
     assert law.stopping_time(0) == math.inf
 
 
+@pytest.mark.parametrize("step", range(20))
+def test_a_slow_stair_is_not_entered_late(step):
+    """ψ falls to the end of a stair and 1e-16 further: the time is at least that by hand."""
+    from mpmath import MPContext
+
+    ctx = MPContext()
+    ctx.prec = 200
+    end, slow = Fraction(1, 3) + Fraction(step, 194), Fraction(1, 10**12)
+    stairs = [Piece(Fraction(1), Fraction(0), end), Piece(slow, Fraction(0), Fraction(0))]
+    law = Law(kl.loss("mse"), 0.5, stairs)
+    target = float(end) * (1 - 2**-53)
+    first, whole = (-ctx.log(ctx.mpf(q.numerator) / q.denominator) for q in (end, Fraction(target)))
+    assert whole > first
+    assert law.stopping_time(Fraction(target)) >= first + (whole - first) / slow
+
+
 def test_the_path_that_is_left():
     """∫₀^p dπ/s(π) over stairs and over an affine s², by hand."""
     expected = 0.5 / 0.5 + 0.7 + 0.8 / math.sqrt(2)

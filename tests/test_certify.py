@@ -60,6 +60,27 @@ def test_too_few_neurons_are_impossible():
         found.law()
 
 
+def test_impossible_is_said_of_the_branches_of_the_start():
+    """GELU left of its minimum: the flow cannot give y = 1, though other weights of W can."""
+    problem = kl.Problem([[1.0]], [1.0])
+    left = kl.certify(problem, kl.TwoLayerNetwork([1.0], [[-2.0]], [[1.0]], "gelu"))
+    right = kl.certify(problem, kl.TwoLayerNetwork([1.0], [[2.0]], [[1.0]], "gelu"))
+    assert (left.verdict, right.verdict) == ("impossible", "certified")
+    assert "from here" in repr(left)
+    assert "no weights" not in repr(left)
+
+
+def test_what_holds_within_rounding_is_not_called_proved():
+    """k < m, and y in the range of N to 1e-17: M holds, but by floating point only."""
+    net = kl.TwoLayerNetwork([1.0], [[0.3]], [[1.0], [0.7]], "sigmoid")
+    found = kl.certify(kl.Problem(np.eye(2), [0.5, 0.35]), net)
+    assert found.reach.verified is None
+    assert found["M"].holds
+    assert found["M"].evidence == "computed"
+    whole = kl.certify(kl.Problem(np.eye(1), [0.5]), kl.TwoLayerNetwork([1.0], [[0.3]], [[1.0]]))
+    assert whole["M"].evidence == "proved"
+
+
 def test_some_are_not_certified():
     """Both layers, few neurons with an odd φ: no certificate holds, and nothing is impossible."""
     found = kl.certify(gaussian(10, 60), draw(60, 3, activation="tanh"), "both")

@@ -261,7 +261,7 @@ def test_theorem_32_holds(loss, psi, power):
 
 
 def test_theorem_32_needs_the_nth_singular_value():
-    """σ_min = 1 is the smallest non-zero singular value, R' = 0.2 < R = 0.5, and the loss stays."""
+    """σ_min = 1 is the smallest non-zero singular value, R' = 0.2 < R = π/3, and the loss stays."""
     net = network([0.0], [[1.0], [0.0]], "sin")
     run = kl.flow(kl.Problem(np.eye(2), [0.0, 0.1]), net, times=TIMES)
     values = np.linalg.svd(net.jacobian(), compute_uv=False)
@@ -918,6 +918,18 @@ def test_theorem_m_needs_attainability(name):
     assert best.cost > 0.1
     assert np.all(run.loss >= best.cost * (1 - 1e-9))
     assert run.loss[-1] <= best.cost * 1.01
+
+
+def test_theorem_m_border_at_a_finite_end():
+    """φ = sin, N = y = 1: zero loss only at the end π/2 of the branch, to which z converges."""
+    net, problem = network([0.0], [[1.0]], "sin"), kl.Problem(np.eye(1), [1.0])
+    run = kl.flow(problem, net, times=[0, 1, 1e2, 1e4], form="full")
+    assert run.loss[-1] < 1e-6
+    assert np.all(run.network.z < np.pi / 2)
+    assert near(run.network.z, np.pi / 2, 0.05)
+    border = kl.reachability(np.eye(1), [1.0], -1.0, 1.0)
+    assert (border.attainable, border.interior) == (True, False)
+    assert "parameters" not in border.reason  # which need not diverge
 
 
 def test_theorem_m_failure_is_proved():

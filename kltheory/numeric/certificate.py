@@ -444,6 +444,10 @@ def mirror_certificate(
         reason = f"{reason}; {mirror.reason}"
     margin = 0.0 if reach is None or not holds else reach.margin
     evidence = Evidence.PROVED if facts.activation.proved else Evidence.SAMPLED
+    if (mirror is not None and proved and mirror.evidence != "proved") or (
+        not proved and reach is not None and reach.verified is None
+    ):  # within rounding, or by a quadrature
+        evidence = max(evidence, Evidence.COMPUTED, key=lambda e: e.rank)
     return Certificate(
         "M", THEOREMS["M"], holds, math.inf if holds else 0.0, facts.psi0, margin, rate, length,
         reason, "" if holds else "take more neurons, or train both layers (V, C)",

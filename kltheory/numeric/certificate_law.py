@@ -106,10 +106,10 @@ class Law:
         self._base = _curve(psi, loss0)
         self._stairs = _staircase(self.pieces)
         # The clock H = ∫ψ'² dV of the plain law and the time at which each stair ends: with speeds
-        # that fall from stair to stair, an H that is too large makes the times too large.
+        # that fall from stair to stair, a stair that ends too early makes the times too large.
         clock, when = [Fraction(0)], [Fraction(0)]
         for stair in self._stairs[:-1]:
-            end = max(clock[-1], Fraction(self._base.stopping(stair.end)))
+            end = max(clock[-1], Fraction(self._base.stopping(stair.end)) * (1 - _SLACK))
             when.append((when[-1] + (end - clock[-1]) / stair.A) * (1 + _SLACK))
             clock.append(end)
         self._clock, self._when = clock, when

@@ -403,8 +403,8 @@ class _Search:
             )
         elif attainable:
             reason = (
-                "on the border of what can be reached, exactly: the loss tends to 0 and the "
-                "parameters grow without bound"
+                "on the border of what can be reached, exactly: the loss tends to 0, and no "
+                "state inside all intervals has zero loss"
             )
         elif attainable is False:
             reason = (

@@ -252,7 +252,8 @@ def local_signal_error(
 
     Proof: X = ‖x(t) - x̄_Σ‖ satisfies μX <= N + L_J X²/2; μX - L_J X²/2 has its maximum
     μ²/(2L_J) > N at μ/L_J, so X, which is continuous, never reaches μ/L_J.  Without the second
-    condition, the localisation, the claim is false.  `start_distance` is ‖x(t1) - x̄_Σ‖.
+    condition, the localisation, the claim is false.  `start_distance` is ‖x(t1) - x̄_Σ‖, at a t1
+    that meets the first condition and is none of the later times: from an earlier one, X may pass.
     The value is inf where the first condition fails.
 
     >>> local_signal_error(0.0, mu=1, lip_jacobian=1, noise="0.375", start_distance=0).value
