@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kltheory.empirical.image import image
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.reduced import Reduced
-from kltheory.empirical.rows import Rows
+from kltheory.empirical.rows import DELAY, Rows
 from kltheory.loss_functions import RadialLoss
 
 __all__ = ["Job", "Outcome", "Progress", "Watched", "run_batch"]
@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) over the whole batch."""
 
 _CHUNK = 256
-_ROW_ENTRIES = 2**19
+_ROW_ENTRIES = 3 * 2**18
 _MOST_ROWS = 96
 _PERIOD = 64
 """Runs start, proofs of failure are tried and shorter forms of the step are taken at multiples of
@@ -95,9 +95,11 @@ class _Running:
 def capacity(q: int, k: int, jobs: int) -> int:
     """Return how many rows are worked on together.
 
-    So many that a call of NumPy costs little per run, and no more than the outer cache holds.
+    So many that a call of NumPy costs little per run, no more than a share of the outer cache
+    holds, and such that runs of one length fill the rows as often as they are filled at all.
     """
-    return int(max(1, min(_MOST_ROWS, jobs, _ROW_ENTRIES // (q * k))))
+    most = max(1, min(_MOST_ROWS, _ROW_ENTRIES // (q * k)))
+    return -(-jobs // -(-jobs // most))
 
 
 def run_batch(
@@ -142,13 +144,15 @@ class _Engine:
         self.waiting: Reduced | None = first
         problem, network = first.problem, first.network
         q, k = first.inner.shape
-        self.rows = Rows(capacity(q, k, len(jobs)), first, problem.loss, network.activation, fast)
+        # A matrix that moves is written too.
+        entries = q if first.train == "hidden" else 3 * (q + DELAY) // 2
+        size = capacity(entries, k, len(jobs))
+        self.rows = Rows(size, first, problem.loss, network.activation, fast)
         self.box = image(network.activation) if first.train == "hidden" else None
         certifiable = stop_failed and tol > 0 and isinstance(problem.loss, RadialLoss)
         self.stop_failed = certifiable and self.box is not None
         self.stop_outside = certifiable and first.train == "both"
         self.running: list[_Running] = []
-        size = self.rows.y.shape[0]
         self.squares = np.empty((_CHUNK, size))
         self.losses = self.squares if self.rows.mse else np.empty((_CHUNK, size))
         self.drift = np.empty((_CHUNK, size))
