@@ -382,6 +382,28 @@ def test_budget_and_divergence_are_told_apart() -> None:
     assert "smaller step" in run.reason
 
 
+@pytest.mark.parametrize("verified", [False, True])
+def test_progress_rises_to_the_whole_of_all_runs(verified: bool) -> None:
+    """Over batches of several shapes and runs of their own: from a part to steps x runs."""
+    pairs = [_draw(s, k=30 + 10 * (s % 2)) for s in range(4)]
+    rng = np.random.default_rng(0)
+    retrieval = phase_retrieval(rng.standard_normal((9, 12)) / 3, np.ones(9))
+    pairs.append((retrieval, TwoLayerNetwork.draw(12, 40, 3, activation="tanh", seed=0)))
+    problems, nets = map(list, zip(*pairs, strict=True))
+    seen: list[tuple[int, int]] = []
+    options = {"step": 0.01, "steps": 700, "tol": 1e-3, "verified": verified}
+    descend(problems, nets, progress=lambda done, total: seen.append((done, total)), **options)
+    done = [d for d, _ in seen]
+    assert {total for _, total in seen} == {5 * 700}
+    assert 0 < done[0] < done[-1] == 5 * 700
+    assert done == sorted(done)
+    seen.clear()
+    linear = problems[:4], nets[:4]
+    flow(*linear, times=[5.0], progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (1000, 1000)
+    assert seen == sorted(seen)
+
+
 # -- Ctrl-C ----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,13 @@
 >>> run = descend(problem, net, step=1.0, steps=2000, tol=1e-12)
 >>> run.converged, run.form, bool(run.loss[-1] < 1e-12)
 (True, 'observation', True)
+
+Progress is told to a function, here one that keeps the last share; a bar is drawn in the same way:
+
+>>> shares = [0.0]
+>>> run = descend(problem, net, steps=600, tol=0.0, progress=lambda j, of: shares.append(j / of))
+>>> shares == sorted(shares) and shares[-1] == 1.0
+True
 """
 
 from __future__ import annotations
@@ -77,9 +84,10 @@ def descend(
 ) -> Trajectory | list[Trajectory]:
     """Train by gradient descent θ⁺ = θ - η ∇L(y(θ)), until the loss is below `tol`.
 
-    Lists of problems and networks are computed as one batch, and give the same numbers as one by
-    one.  A run ends on the tolerance, on a proof that this width cannot reach it (`stop_failed`),
-    or after `steps`; its `reason` says which.  Ctrl-C ends all runs and keeps what they have.
+    Lists of problems and networks give the same numbers as one by one.  Runs in the observation
+    form are computed as one batch; others, as of an F that is a function, one after the other.
+    A run ends on the tolerance, on a proof that this width cannot reach it (`stop_failed`), or
+    after `steps`; its `reason` says which.  Ctrl-C ends all runs and keeps what they have.
 
     step: η; "safe" takes `step_size.safe_step`.  A step that is unstable at the initialisation is
         refused with the largest stable one, unless `allow_unstable`.
@@ -90,7 +98,8 @@ def descend(
     watch: steps at which ‖x - x̄‖ (if the signal is known) and, with `sigma_min`, σ_min(J_g) are
         evaluated; multiples of `every`.  The last step is added.
     fast: for sigmoid and tanh, the step without exponentials: the same iterates to rounding.
-    progress: called with (steps done, steps in all).
+    progress: called now and then with (steps done, steps in all) over all runs, a run that ended
+        early counting as done.
 
     Raises InputError for shapes that do not fit, an unstable step, or a form that does not exist.
     """
@@ -255,6 +264,12 @@ def _run_all(
     interrupted: Callable[[], bool],
 ) -> list[Trajectory]:
     found: dict[int, Trajectory] = {}
+    finished, total = 0, settings.steps * len(problems)
+
+    def report(done: int, of: int) -> None:
+        if settings.progress is not None:
+            settings.progress(finished + done, total)
+
     for batch in _groups(settings, problems, networks, labels):
         jobs = [
             Job(
@@ -272,11 +287,12 @@ def _run_all(
                 tol=settings.tol,
                 every=settings.every,
                 interrupted=interrupted,
-                progress=settings.progress,
+                progress=report,
             ):
                 found[index] = _from_single(
                     settings, problems[index], etas[index], "observation", run
                 )
+            finished += settings.steps * len(batch)
             continue
         for index, outcome in run_batch(
             jobs,
@@ -286,9 +302,10 @@ def _run_all(
             fast=settings.fast,
             stop_failed=settings.stop_failed,
             interrupted=interrupted,
-            progress=settings.progress,
+            progress=report,
         ):
             found[index] = _from_outcome(settings, problems[index], etas[index], outcome)
+        finished += settings.steps * len(batch)
     for i, (problem, network) in enumerate(zip(problems, networks, strict=True)):
         if i not in found:
             form = make_form(labels[i], problem, network, settings.train)
@@ -301,9 +318,10 @@ def _run_all(
                 watch=settings.watch,
                 verified=settings.verified,
                 interrupted=interrupted,
-                progress=settings.progress,
+                progress=report,
             )
             found[i] = _from_single(settings, problem, etas[i], labels[i], run)
+            finished += settings.steps
     return [found[i] for i in range(len(problems))]
 
 

@@ -118,5 +118,7 @@ def run_single(
     if run.recorded[-1] != len(run.losses) - 1:
         run.recorded.append(len(run.losses) - 1)
         run.drift.append(form.drift(state))
+    if progress is not None:
+        progress(steps, steps)
     run.network = form.network_at(state)
     return run

@@ -47,7 +47,7 @@ def run_verified(
             engine.round()
             yield from engine.fill()
             rounds += 1
-            if progress is not None and rounds % _LOOK_UP == 0:
+            if progress is not None and (rounds % _LOOK_UP == 0 or not engine.running):
                 under_way = sum(len(row.run.losses) - 1 for row in engine.running)
                 progress(engine.finished * steps + under_way, total)
         for row in reversed(range(len(engine.running))):
