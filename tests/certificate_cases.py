@@ -190,7 +190,8 @@ def measured(problem, survey, network, train, states):
 def broken(found, survey, rows, scale, *, in_time=True):
     """The bounds of one certificate that a run breaks, beyond the accuracy of the integration."""
     wrong = []
-    law = found.law(survey.psi) if in_time else None
+    bounded = bool(found.pieces) or found.mirror is not None
+    law = found.law(survey.psi) if in_time and bounded else None
     end = rows[-1][1]
     for t, row in rows:
         # below this the integration, not the flow, decides

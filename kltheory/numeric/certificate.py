@@ -118,7 +118,8 @@ class Certificate:
         if self.mirror is not None:
             return MirrorLaw(self.mirror, psi, self.loss0, self.pieces)
         if not self.pieces:
-            raise InputError(f"certificate {self.name} bounds nothing: {self.reason}.")
+            what = "no bound over time is proved" if self.holds else "it does not hold"
+            raise InputError(f"certificate {self.name}: {what} ({self.reason}).")
         return Law(psi, self.loss0, self.pieces, self.c)
 
     def path_left(self, p: float) -> float:
