@@ -166,9 +166,10 @@ def against_frameworks(quick: bool) -> None:
                 times = rounds(3 if quick else 5, batch, other) / [ours * size, theirs]
                 a, b = np.median(times, axis=0)
                 ratio = np.median(times[:, 1] / times[:, 0])
+                goal = f"[{asked[place]}]" if name.startswith("torch") else ""
                 print(
                     f"{(m, n, k)!s:>16} {train:>7} {size:>5} {a * 1e6:>8.2f} us {b * 1e6:>8.1f} us "
-                    f"{ratio:>7.1f} times [{asked[place]}]   {load()}"
+                    f"{ratio:>7.1f} times {goal}   {load()}"
                 )
 
 
@@ -227,6 +228,19 @@ def batches(quick: bool) -> None:
             times = rounds(3, together, alone)
             ratio = np.median(times[:, 1] / times[:, 0])
             print(f"{train:>16}, {name}: {ratio:.1f} times   {load()}")
+
+        def flows(train: str = train) -> object:
+            return flow(problems, nets, train, times=[50.0, 100.0])
+
+        def flows_alone(train: str = train) -> object:
+            return [
+                flow(p, g, train, times=[50.0, 100.0]) for p, g in zip(problems, nets, strict=True)
+            ]
+
+        times = rounds(3, flows, flows_alone)
+        ratio = np.median(times[:, 1] / times[:, 0])
+        each = np.median(times[:, 0]) / len(problems)
+        print(f"{train:>16}, flow to t = 100: {ratio:.1f} times, {each * 1e3:.1f} ms a flow")
 
 
 def stopping_indices(quick: bool) -> None:
