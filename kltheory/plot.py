@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,15 @@ if TYPE_CHECKING:
 
     from kltheory.check import CheckResult
 
-__all__ = ["FORMATS", "check_figure", "draw_reproduction", "figure_file", "new_figure", "save"]
+__all__ = [
+    "FORMATS",
+    "check_figure",
+    "draw_reproduction",
+    "figure_file",
+    "new_figure",
+    "png",
+    "save",
+]
 
 Array = NDArray[np.float64]
 
@@ -66,9 +75,9 @@ def new_figure(
     rows: int, columns: int, *, width: float = 4.6, height: float = 3.4
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure and its axes, a list of rows * columns, in the style of all figures."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=150)
+    figure = _kind_of_figure()(
+        figsize=(width * columns, height * rows), layout="constrained", dpi=150
+    )
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
     for ax in axes:
         for side in ("top", "right"):
@@ -77,6 +86,25 @@ def new_figure(
         ax.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
         ax.set_axisbelow(True)
     return figure, axes
+
+
+@cache
+def _kind_of_figure() -> type[Figure]:
+    """Matplotlib's figure, which shows itself in a notebook without pyplot too."""
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            return png(self)
+
+    return Shown
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()
 
 
 def save(
@@ -100,10 +128,17 @@ def save(
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(columns)
     for row in zip(*columns.values(), strict=True):
-        writer.writerow("" if v != v else repr(float(v)) for v in row)
+        writer.writerow(_cell(value) for value in row)
     _write(path.with_suffix(".csv"), table.getvalue().encode())
     made = {"version": kltheory.__version__, "figure": path.name, **manifest}
     _write(path.with_suffix(".json"), (json.dumps(made, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _cell(value: Any) -> str:
+    """Return words as they are, and a number in full; nothing for NaN."""
+    if isinstance(value, str):
+        return value
+    return "" if value != value else repr(float(value))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -397,7 +432,7 @@ def _signal(shown: Mapping[str, Any]) -> Figure:
         if level.get("limit") is not None and level["limit"] > 0.5 * floor:
             ax.plot([1.0], [level["limit"]], color=colour, marker="<", markersize=8, clip_on=False,
                     transform=ax.get_yaxis_transform(), linestyle="none", zorder=5)  # fmt: skip
-    ax.set(xscale="log", yscale="log", xlabel="descent steps", xlim=(steps[later][0], steps[-1]))
+    ax.set(xscale="log", yscale="log", xlabel=shown["time"], xlim=(steps[later][0], steps[-1]))
     ax.set_ylabel(r"$\|x - \bar x\|$")
     _plain_y(ax)
     ax.legend(fontsize=9, frameon=False, loc="lower left", title="noise level", title_fontsize=9)
@@ -475,7 +510,7 @@ def _profiles(shown: Mapping[str, Any]) -> Figure:
     later = steps > 0
     first = "descent" if "descent" in shown["levels"][0] else "exact"
     tol = float(shown["tol"])
-    ax.set(xscale="log", yscale="log", xlabel="descent steps", xlim=(steps[later][0], steps[-1]))
+    ax.set(xscale="log", yscale="log", xlabel=shown["time"], xlim=(steps[later][0], steps[-1]))
     ax.set_ylabel("mean loss")
     for i, level in enumerate(shown["levels"]):
         colour, marker = LEVELS[i % len(LEVELS)], _MARKERS[i % len(_MARKERS)]

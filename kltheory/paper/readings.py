@@ -53,6 +53,19 @@ def _said(values: Mapping[str, Any], names: tuple[str, ...]) -> str:
     )
 
 
+def _taken(values: Mapping[str, Any], steps: int) -> str:
+    """Say how far the runs go."""
+    if values["engine"] == "exact":
+        return f"time t = {steps * values['step']:g} of the gradient flow"
+    return f"{steps} descent steps of size {values['step']:g}"
+
+
+def _clock(values: Mapping[str, Any]) -> str:
+    """Return the name of the axis of steps."""
+    exact = f"time t of the gradient flow, in units of {values['step']:g}"
+    return exact if values["engine"] == "exact" else "descent steps"
+
+
 # -- Figure 1 --------------------------------------------------------------------------------------
 
 
@@ -229,7 +242,13 @@ def signal(table: Table, values: Mapping[str, Any]) -> Reading:
         "E‖ε‖ >= √m β/2 > √m β/√6",
     }
     said = _said(values, ("n", "m", "k", "p", "step", "runs", "output"))
-    shown = {"kind": "signal", "steps": steps, "levels": curves, "said": said}
+    shown = {
+        "time": _clock(values),
+        "kind": "signal",
+        "steps": steps,
+        "levels": curves,
+        "said": said,
+    }
     last = "; ".join(
         f"β = {level['beta']:g}: {level[_engines(values)[0]]['mean']:.3g} "
         f"± {level[_engines(values)[0]]['std']:.2g}, bound {level['corrected_bound']:.3g}, "
@@ -238,7 +257,7 @@ def signal(table: Table, values: Mapping[str, Any]) -> Reading:
     )
     caption = (
         f"‖x - x̄‖, mean and standard deviation of {values['runs']} networks for each noise level, "
-        f"after {steps[-1]} steps of size {values['step']:g}: {last}. Dashed: the recovery bound "
+        f"after {_taken(values, steps[-1])}: {last}. Dashed: the recovery bound "
         "E‖ε‖/μ as t → ∞. Dotted: the line that the paper draws, in this version (HAL v1), as "
         "the expectation of the bound; it is √m β/(√6 μ), which lies below E‖ε‖/μ. The noise "
         "levels, k and the step size are not in the text."
@@ -292,13 +311,23 @@ def losses(table: Table, values: Mapping[str, Any]) -> Reading:
         curves.append(level)
     said = _said(values, ("n", "m", "d", "p", "steps", "step", "runs", "output"))
     shown = {"kind": "losses", "levels": curves, "tol": values["tol"], "said": said}
+    trained = (
+        f"after at most {values['steps']} descent steps of size {values['step']:g}, "
+        f"for p = {values['p']:g}, with 95 % intervals of the mean"
+    )
+    limit = (
+        "the limit of the gradient flow as t → ∞, by box least squares, without training. "
+        "Where the line ends, every network can reach zero loss"
+    )
+    what = {
+        "descent": f"{trained}.",
+        "exact": f"for p = {values['p']:g} in {limit}.",
+        "both": f"{trained}; lines: {limit}, and the loss that is left is due to the number of "
+        "steps.",
+    }[str(values["engine"])]
     caption = (
-        f"Mean loss of {values['runs']} networks after at most {values['steps']} descent steps of "
-        f"size {values['step']:g}, for p = {values['p']:g}, with 95 % intervals of the mean; "
-        "lines: the limit of the gradient flow as t → ∞, by box least squares, without training. "
-        "Where the line ends, every network can reach zero loss, and the loss that is left is due "
-        "to the number of steps. The noise levels, the range of k and the step size are not in the "
-        "text of this version (HAL v1)."
+        f"Mean loss of {values['runs']} networks {what} The noise levels, the range of k and the step "
+        "size are not in the text of this version (HAL v1)."
     )
     return {"levels": levels}, shown, caption
 
@@ -349,7 +378,14 @@ def profiles(table: Table, values: Mapping[str, Any]) -> Reading:
         levels.append(level)
         curves.append(curve)
     said = _said(values, ("n", "m", "k", "step", "runs", "output"))
-    shown = {"kind": "profiles", "steps": steps, "levels": curves, "tol": tol, "said": said}
+    shown = {
+        "time": _clock(values),
+        "kind": "profiles",
+        "steps": steps,
+        "levels": curves,
+        "tol": tol,
+        "said": said,
+    }
     engine = _engines(values)[0]
     said = "; ".join(
         f"p = {level['p']:g}: {level['predicted_slope']:.3g}"
@@ -358,8 +394,8 @@ def profiles(table: Table, values: Mapping[str, Any]) -> Reading:
         if level["predicted_slope"] is not None
     )
     caption = (
-        f"Mean loss of the same {values['runs']} networks for each p, over the descent steps of "
-        f"size {values['step']:g}; a run that reaches {tol:g} keeps its last loss. Dashed: the "
+        f"Mean loss of the same {values['runs']} networks for each p, up to "
+        f"{_taken(values, steps[-1])}; a run that reaches {tol:g} keeps its last loss. Dashed: the "
         f"slope -(p+1)/p of Corollary 3.3 ({said}); for p = 0 the decay is exponential. Smaller p "
         "converge faster, as the paper says; its values of p and the step size are not in the text "
         "of this version (HAL v1)."
