@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kltheory.empirical.step_size import unstable_from
 from kltheory.errors import InputError
 from kltheory.numeric.reach import reachability
 from kltheory.paper import readings, runs
@@ -211,6 +212,27 @@ def test_signal_error_of_descent_follows_the_flow_to_its_limit():
             assert limit[5] is True
             assert limit[2] <= limit[4] / mu + 1e-6
             assert path[-1][2] == pytest.approx(limit[2], abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("figure", "cell", "room"),
+    [
+        ("fig1a", {"k": 92, "n": 20}, 2.0),
+        ("fig1b", {"k": 552, "m": 60}, 2.0),
+        ("fig2a", {"beta": 0.1}, 1.0),
+        ("fig2b", {"k": 10, "beta": 2.0}, 2.0),
+        ("fig3", {"p": 1.0}, 1.0),
+    ],
+)
+def test_step_sizes_are_stable_with_the_room_that_is_claimed(figure, cell, room):
+    """Where it is least stable, the step is below 2/λ_max of the start, by the factor of its note.
+
+    Of Figure 1 at the border k = 9.2 m, and at the smaller k the limit is not reachable anyway.
+    """
+    sweep = recipe(figure).sweep("descent", 0)
+    for seed in range(5):
+        problem, network = runs.draw({**sweep.settings, **cell, "d": 5}, seed)
+        assert room * sweep.settings["step"] <= unstable_from(problem, network, "hidden")
 
 
 def test_final_loss_comes_down_to_its_limit():

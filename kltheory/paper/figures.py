@@ -428,8 +428,8 @@ def _figure1(figure: str, title: str, axis: str, **changes: Setting) -> Recipe:
             tol=Setting("tol", 1e-7, _TEXT, "a run converges where its loss is below this"),
             step=Setting(
                 "step", 4.0, _CHOSEN,
-                "step size η: the largest power of two that is stable wherever zero loss can be "
-                "reached",
+                "step size η: at most half of what is stable at the start, wherever zero loss "
+                "can be reached",
             ),
         ),
         {**small, **fewer},

@@ -326,8 +326,8 @@ def losses(table: Table, values: Mapping[str, Any]) -> Reading:
         "steps.",
     }[str(values["engine"])]
     caption = (
-        f"Mean loss of {values['runs']} networks {what} The noise levels, the range of k and the step "
-        "size are not in the text of this version (HAL v1)."
+        f"Mean loss of {values['runs']} networks {what} The noise levels, the range of k and "
+        "the step size are not in the text of this version (HAL v1)."
     )
     return {"levels": levels}, shown, caption
 
