@@ -30,6 +30,7 @@ _HOME = {
     "check": "kltheory.check",
     "check_trajectory": "kltheory.check",
     "certify": "kltheory.certify",
+    "explore": "kltheory.sliders",
     "reachability": "kltheory.numeric.reach",
     "box_limit": "kltheory.numeric.reach",
     "border_k": "kltheory.numeric.reach_width",

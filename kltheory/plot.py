@@ -69,6 +69,21 @@ def figure_file(path: Path) -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise InputError("figures need Matplotlib: pip install 'kltheory[plot]'") from None
+    for other in (path.with_suffix(".csv"), path.with_suffix(".json")):
+        if other.exists() and not _belongs(path):
+            raise InputError(
+                f"{other.name!r} is there and belongs to no figure {path.name!r}, whose data go by "
+                "that name: give another name, or move it away."
+            )
+
+
+def _belongs(path: Path) -> bool:
+    """Whether the files beside a figure are those that `save` wrote."""
+    try:
+        said = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and said.get("figure") == path.name
 
 
 def new_figure(

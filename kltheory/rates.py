@@ -15,7 +15,10 @@ from kltheory.symbolic import rate as symbolic
 from kltheory.symbolic.desingularizer import Desingularizer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import sympy as sp
+    from matplotlib.figure import Figure
 
 #: Seconds of symbolic and of numeric work, unless the caller says otherwise.
 LIMIT = symbolic.DEFAULT_LIMIT
@@ -97,6 +100,16 @@ class RateLaw(symbolic.RateLaw):
             printed = theorem_3_2(self, curve, given)
         return Bound(self, curve, given, printed)
 
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw ψ, and how the loss falls from L0 = 1 over κt.
+
+        With a path (.png, .svg, .pdf) it is written too, with its data as CSV and a manifest as
+        JSON beside it.  Needs Matplotlib: pip install 'kltheory[plot]'.
+        """
+        from kltheory.drawn import law_figure, shown
+
+        return shown(law_figure(self), path, self.to_dict())
+
     # -- how it shows itself ------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,6 +143,16 @@ class Bound(guarantees.Bound):
     def __init__(self, law: RateLaw, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.law = law
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the guarantees over time.
+
+        With a path (.png, .svg, .pdf) it is written too, with its data as CSV and a manifest as
+        JSON beside it.  Needs Matplotlib: pip install 'kltheory[plot]'.
+        """
+        from kltheory.drawn import bound_figure, shown
+
+        return shown(bound_figure(self.law, self), path, self.to_dict())
 
     def to_dict(self, times: Any = None) -> dict[str, Any]:
         """What `kltheory bound --format json` prints, at these times or at well chosen ones."""

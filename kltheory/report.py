@@ -480,13 +480,32 @@ def _constants_dict(c: Constants | None) -> dict[str, str] | None:
     if c is None:
         return None
     names = ("kappa", "loss0", "sigma_f", "sigma_j", "noise", "mu", "lip_f", "dist")
-    return {n: str(v) for n in names if (v := getattr(c, n)) is not None}
+    return {n: _all_digits(v) for n in names if (v := getattr(c, n)) is not None}
+
+
+def _all_digits(value: Fraction) -> str:
+    """A rational number exactly; zeros at an end as a power of ten, where there are many.
+
+    >>> _all_digits(Fraction(1, 3)), _all_digits(Fraction("12e5000")), _all_digits(Fraction("1e-5000"))
+    ('1/3', '12e5000', '1/1e5000')
+    """
+    if max(abs(value.numerator), value.denominator) < 10**100:
+        return str(value)
+    parts = [value.numerator] if value.denominator == 1 else [value.numerator, value.denominator]
+    texts = []
+    for part in parts:
+        sign, digits, _ = Decimal(part).as_tuple()
+        text = "".join(map(str, digits))
+        kept = text.rstrip("0")
+        zeros = f"e{len(text) - len(kept)}" if len(kept) < len(text) else ""
+        texts.append(f"{'-' if sign else ''}{kept}{zeros}")
+    return "/".join(texts)
 
 
 def _row_dict(row: Row) -> dict[str, Any]:
     return {
         "t": _plain_number(row.t),
-        "t_exact": str(row.t),
+        "t_exact": _all_digits(row.t),
         "loss": None if math.isinf(row.loss) else row.loss,
         "log_decrease": _plain_number(row.log_decrease),
         "parameters": None if math.isinf(row.parameters) else row.parameters,
@@ -818,6 +837,42 @@ def _text_table(grid: Grid, said: Any) -> list[str]:
 
 # ---------------------------------------------------------------------------------------------
 # Terminal
+
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+
+
+def sketch(
+    name: str,
+    clock: str,
+    t: Sequence[float],
+    values: Sequence[float],
+    *,
+    lines: int = 9,
+    ascii_only: bool = False,
+) -> str:
+    """A curve on a log scale, drawn with letters: a column for each value, filled up to it.
+
+    >>> print(sketch("L", "t", [0, 1, 2, 3], [1, 0.1, 0.01, 0.001], lines=3, ascii_only=True))
+    L
+     1.0e+00 |#
+             |###
+     1.0e-03 |####
+              t from 0 to 3
+    """
+    logs = [math.log10(v) if 0 < v < math.inf else None for v in values]
+    seen = [x for x in logs if x is not None]
+    if not seen:
+        return f"{name}: there is nothing to draw between 0 and infinity"
+    low, high = min(seen), max(seen)
+    unit = (high - low) / (lines - 1) or 1.0
+    heights = [0.0 if x is None else 1.0 + (x - low) / unit for x in logs]
+    rows = []
+    for line in reversed(range(lines)):
+        parts = (min(8, max(0, round(8 * (height - line)))) for height in heights)
+        cells = "".join(" #"[part >= 4] if ascii_only else _EIGHTHS[part] for part in parts)
+        label = {0: f"{10**low:.1e}", lines - 1: f"{10**high:.1e}"}.get(line, "")
+        rows.append(f" {label:>7} |{cells}".rstrip())
+    return "\n".join([name, *rows, f"{'':10}{clock} from {t[0]:.4g} to {t[-1]:.4g}"])
 
 
 def rich_page(content: Page) -> Any:

@@ -101,6 +101,17 @@ axis.legend(frameon=False, loc="lower right")
 plt.show()
 
 # %% [markdown]
+# ### With your own hands
+#
+# A small network, trained on the loss $(\|v-y\|/c)^{1/\alpha}$, for which $\psi(s) = c\,s^\alpha$
+# with equality. Move $\alpha$: the curve bends from a straight line over $t$ to one over $\log t$. The
+# light line is (2.3); whether it is in force is the question of lesson 5. (Without `ipywidgets` this is
+# a picture.)
+
+# %% tags=["varies"]
+kl.explore(alpha="1/4", k=100)
+
+# %% [markdown]
 # ### Finding a misprint
 #
 # Corollary 3.3 of the paper, in this version (HAL v1), gives for $\psi(s) = c\sqrt s$ the bound

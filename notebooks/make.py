@@ -58,6 +58,9 @@ def execute(notebook: nbformat.NotebookNode) -> None:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             output.get("metadata", {}).clear()
+            # Sliders need a kernel; the picture that comes with them is shown everywhere.
+            if "image/png" in output.get("data", {}):
+                output["data"].pop("application/vnd.jupyter.widget-view+json", None)
     notebook.metadata.pop("widgets", None)
 
 

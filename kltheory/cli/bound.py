@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kltheory.cli.limits import within
+from kltheory.cli.limits import Seconds, within
 from kltheory.cli.options import (
     EXACT,
     EXACT_LIST,
@@ -20,10 +20,12 @@ from kltheory.cli.options import (
     exact,
     format_option,
     json_text,
+    keep,
     output_option,
     param_option,
+    plot_option,
 )
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 
 if TYPE_CHECKING:
     from kltheory.numeric.guarantees import Bound
@@ -83,14 +85,18 @@ MAX_TABLE = 1_000_000
 @click.option("--digits", type=click.IntRange(1, 200), default=17, help="Digits to compute with.")
 @click.option(
     "--limit",
-    type=click.FloatRange(0, 86400, min_open=True),
+    type=Seconds(),
     default=LIMIT,
     show_default=True,
     help="Seconds of work.",
 )
+@plot_option
+@click.option("--sketch", is_flag=True, help="Add a sketch of the bound, in text.")
 @format_option()
 @output_option
-def command(output_format: str, output: Path | None, **options: Any) -> int:
+def command(
+    output_format: str, output: Path | None, plot: Path | None, sketch: bool, **options: Any
+) -> int:
     """Rates and bounds that follow from a loss or from ψ.
 
     Name a loss, or give ψ or what it follows from; without constants the answer is symbolic.
@@ -104,14 +110,45 @@ def command(output_format: str, output: Path | None, **options: Any) -> int:
     kltheory bound --radial "x**2/2" --derivation
     kltheory bound --loss mse --sigma-f 1 --sigma-j 2 --loss0 1/10 --theory sharp --deviation 1
     kltheory bound --loss mse --kappa 1 --loss0 1 --step-size 0.1 --smoothness 4 --iterations 0,100
+    kltheory bound --loss mse --kappa 1/4 --loss0 2 --noise 0.1 --sketch --plot bound.png
 
     Exit codes: 0 done; 2 the input is invalid; 3 given up within the limits.
     """
     from kltheory import report
 
+    if sketch and (output_format != "text" or options["loss0"] is None):
+        raise InputError("--sketch goes with --format text and numbers: give --loss0 and --kappa")
     answer = _answer(**options)
-    emit(_written(report, answer, output_format, output), output)
+    if plot is not None:
+        _draw(report, answer, plot)
+    written = _written(report, answer, output_format, output)
+    if sketch:
+        written = f"{written.rstrip()}\n\n{_sketched(report, answer, output)}"
+    emit(written, output)
     return 0
+
+
+def _draw(report: Any, answer: Answer, plot: Path) -> None:
+    """Write the figure of the bound, or of the law where there are no numbers."""
+    from kltheory.drawn import bound_figure, law_figure, shown
+
+    law, bound = answer.law, answer.bound
+    shown(
+        law_figure(law) if bound is None else bound_figure(law, bound),
+        plot,
+        report.answer_dict(answer),
+    )
+
+
+def _sketched(report: Any, answer: Answer, output: Path | None) -> str:
+    from kltheory.drawn import curve_times
+
+    assert answer.bound is not None
+    t, logarithmic = curve_times(answer.bound, 60)
+    ascii_only = output is None and not _speaks_unicode(sys.stdout)
+    clock = "t, logarithmic" if logarithmic else "t"
+    losses = answer.bound.loss(t)
+    return str(report.sketch("L(y(t))", clock, t, losses, ascii_only=ascii_only))
 
 
 # -- from the options to an answer -------------------------------------------------------------
@@ -349,6 +386,8 @@ def _desingularizer(source: str, options: dict[str, Any]) -> Desingularizer:
 def _read_table(name: str) -> list[tuple[Fraction, Fraction]]:
     """The samples (s, ψ(s)) of a CSV file with columns s and psi."""
     try:
+        if not Path(name).is_file() and Path(name).exists():
+            raise InputError(f"{brief(name, 60)} is not a regular file")
         if Path(name).stat().st_size > MAX_TABLE:
             raise InputError(f"{name!r} is larger than {MAX_TABLE} bytes; give fewer samples")
         lines = Path(name).read_text(encoding="utf-8-sig").splitlines()

@@ -7,14 +7,14 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
 
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 
 FORMATS = ("text", "json", "csv", "latex", "markdown")
 """The output formats; a command offers those that make sense for it."""
@@ -89,9 +89,51 @@ def output_file(text: str) -> Path | None:
             raise InputError(f"{text!r} is a directory; give a file in it")
         if not path.parent.is_dir():
             raise InputError(f"there is no directory {str(path.parent)!r}; make it first")
-    except OSError as error:
-        raise InputError(f"cannot write {text[:60]!r}: {error.strerror or error}") from error
+        target = Path(os.path.realpath(path))
+        if not os.access(target if target.exists() else target.parent, os.W_OK):
+            raise InputError(f"{brief(text, 80)} cannot be written; give a place that can")
+        if not target.exists() or target.is_file():  # it is replaced: see `emit`
+            if not os.access(target.parent, os.W_OK | os.X_OK):
+                raise InputError(f"no file can be made in {str(target.parent)!r}")
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write {brief(text, 60)}: {why}") from error
     return path
+
+
+def figure_name(text: str) -> Path:
+    """Read the name of a figure to write, while there is still nothing to lose."""
+    from kltheory.plot import figure_file
+
+    path = output_file(text)
+    if path is None:
+        raise InputError("a figure goes to a file, such as figure.png")
+    figure_file(path)
+    return path
+
+
+def keep(inputs: Iterable[str | Path | None], outputs: Iterable[Path | None]) -> None:
+    """Refuse to write over a file that is read, and to write two things to one file.
+
+    Raises:
+        InputError: an output is one of the inputs, or two outputs are one file.
+    """
+    read = {os.path.realpath(name) for name in inputs if name is not None}
+    written = [os.path.realpath(name) for name in outputs if name is not None]
+    for i, name in enumerate(written):
+        if os.path.exists(name) and not os.path.isfile(name):
+            continue  # a device or a pipe
+        if name in read:
+            raise InputError(f"{brief(name, 80)} is read: write to another file")
+        if name in written[:i]:
+            raise InputError(f"{brief(name, 80)} is written twice: give two names")
+
+
+def beside(plot: Path | None) -> tuple[Path, ...]:
+    """Return the files of a figure: the picture, its data and its manifest."""
+    return () if plot is None else (plot, plot.with_suffix(".csv"), plot.with_suffix(".json"))
 
 
 def _option_type(read: Callable[[str], _T], name: str) -> Callable[[Any], _T]:
@@ -117,6 +159,8 @@ PARAM = _option_type(name_value, "name=value")
 """An option's type: NAME=VALUE with an exact number."""
 OUTPUT = _option_type(output_file, "file")
 """An option's type: a file to write, checked before the work begins."""
+FIGURE = _option_type(figure_name, "file")
+"""An option's type: a figure to write, checked before the work begins."""
 
 
 def _distinct(
@@ -145,6 +189,14 @@ def output_option(command: _F) -> _F:
     """Give a command the option --output FILE, as `output`: a `Path`, or None for stdout."""
     option: Callable[[_F], _F] = click.option(
         "--output", "output", type=OUTPUT, help="Write to this file instead of standard output."
+    )
+    return option(command)
+
+
+def plot_option(command: _F) -> _F:
+    """Give a command the option --plot FILE, as `plot`: a `Path`, or None."""
+    option: Callable[[_F], _F] = click.option(
+        "--plot", type=FIGURE, help="Draw a figure (.png, .svg, .pdf), with its data."
     )
     return option(command)
 

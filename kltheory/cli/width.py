@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kltheory.cli.limits import within
+from kltheory.cli.limits import Seconds, within
 from kltheory.cli.options import (
     EXACT,
     emit,
@@ -24,6 +24,7 @@ from kltheory.cli.options import (
     json_text,
     output_option,
     param_option,
+    plot_option,
 )
 from kltheory.errors import InputError
 
@@ -103,16 +104,18 @@ _MEMORY = 8 << 30
 @click.option("--max-work", type=EXACT, help="Entries of V(0) that --check may draw.")
 @click.option(
     "--limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     default=60.0,
     show_default=True,
     help="Seconds for the widths themselves (a φ given as text may take long).",
 )
+@plot_option
 @format_option()
 @output_option
 def command(
     output_format: str,
     output: Path | None,
+    plot: Path | None,
     k: Fraction | None,
     curve: tuple[str, tuple[Fraction, ...]] | None,
     exponents: bool,
@@ -128,6 +131,7 @@ def command(
     kltheory width --n 60 --m 10 --train hidden --sigma-f 1 --norm-f 1 --y-norm 3.2 --failure 0.05
     kltheory width --n 5 --m 5 --sigma-f 0.5 --norm-f 1 --x-inf 1 --failure 0.05 --k 20000
     kltheory width --n 5 --m 5 --sigma-f 0.5 --norm-f 1 --x-inf 1 --failure 0.05 --curve m=5,10,20
+    kltheory width --n 5 --m 5 --sigma-f 0.5 --norm-f 1 --x-inf 1 --failure 0.05 --plot widths.png
 
     --k, --curve, --exponents and --check add a second table; --check draws at --k, or else at the k
     of each theorem.  Exit code 1: with --k, no
@@ -140,6 +144,8 @@ def command(
         raise InputError("give one of --curve, --exponents, and --k or --check (or both).")
     with within(limit, memory=_MEMORY):
         found = widths_module.width(**question)
+    if plot is not None:
+        found.plot(plot)
     exact = output_format == "csv"
     answer, tables, code = found.to_dict(), [_rows(found, exact)], 0
     if k is not None and draws is None:
@@ -158,7 +164,7 @@ def command(
         answer["exponents"] = [row.to_dict() for row in fitted]
         tables.append(_exponents(fitted))
     elif draws is not None:
-        limit = width_check.MAX_WORK if max_work is None else float(max_work)
+        limit = width_check.MAX_WORK if max_work is None else float(min(max_work, 10**18))
         checks = width_check.check_widths(
             found,
             draws=draws,  # type: ignore[arg-type]

@@ -12,9 +12,10 @@ theorem, its constants and where they come from, and the probability with which 
 from __future__ import annotations
 
 import decimal
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kltheory.errors import InputError
 from kltheory.numeric.user_activation import resolve
@@ -29,6 +30,11 @@ from kltheory.numeric.width_problem import (
 )
 from kltheory.numeric.width_row import AtWidth, WidthRow
 from kltheory.numeric.width_zero import without_width
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
 
 __all__ = ["AtWidth", "WidthLoss", "WidthRow", "Widths", "width"]
 
@@ -71,6 +77,16 @@ class Widths:
             if (row.theorem, row.theory) in shown:
                 found.append(_at_without_width(row, k))
         return tuple(found)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the number of neurons that each theorem asks for.
+
+        With a path (.png, .svg, .pdf) it is written too, with its data as CSV and a manifest as
+        JSON beside it.  Needs Matplotlib: pip install 'kltheory[plot]'.
+        """
+        drawn = importlib.import_module("kltheory.drawn")  # above all rooms that compute
+        figure: Figure = drawn.shown(drawn.widths_figure(self), path, self.to_dict())
+        return figure
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer of the command: schema, question, rows, warnings."""
