@@ -39,7 +39,7 @@ from kltheory.numeric.certificate import (
     mirror_certificate,
 )
 from kltheory.numeric.certificate_facts import EPS, Facts, Observed
-from kltheory.numeric.certificate_law import Law, MirrorLaw, start_value
+from kltheory.numeric.certificate_law import Law, MirrorLaw, is_concave, start_value
 from kltheory.numeric.reach import Reach, branch_box, product_error, reachability
 from kltheory.numeric.reach_rate import mirror_rate
 from kltheory.problem import Problem
@@ -597,7 +597,7 @@ def _online(
     if method not in ("flow", "descent"):
         raise InputError(f"online: got {method!r}; allowed are flow and descent.")
     if method == "descent":
-        _require_concave(survey)
+        _require_concave(survey, survey.facts(network))
     if survey.void is not None or (reach is not None and reach.attainable is False):
         return None
     if method == "descent":
@@ -684,13 +684,12 @@ def _follow_descent(
             return
 
 
-def _require_concave(survey: _Survey) -> None:
+def _require_concave(survey: _Survey, facts: Facts) -> None:
     """ψ is concave on [0, L0]: of the losses of the registry Cauchy's and Welsch's only near 0."""
-    loss = survey.problem.loss.name
-    if loss in ("cauchy", "welsch", "radial"):
+    if facts.void is None and not (survey.psi and is_concave(survey.psi, facts.loss0)):
         raise InputError(
-            f"the certificates for descent need a concave ψ, which that of {loss} is not; "
-            "take online='flow'."
+            "the certificates for descent need a ψ that is concave on [0, L0], which that of "
+            f"{survey.problem.loss.name} is not known to be; take online='flow'."
         )
 
 

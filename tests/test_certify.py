@@ -206,9 +206,16 @@ def test_certificates_on_line_are_cheap():
 
 
 def test_descent_needs_a_concave_psi():
-    """ψ of Cauchy's loss is not concave: no certificate for descent, and the reason."""
+    """ψ of Cauchy's loss is concave up to log(2)/2: beyond, no certificate for descent, and why."""
+    near, net = gaussian(3, 6, loss="cauchy"), draw(6, 50)
+    assert near.loss_value(near.forward(net.forward())) < 0.34
+    assert kl.certify(near, net, "both", online="descent").online.certificate.c == 0.5
+    far = kl.Problem(near.operator, 10 * near.observation, loss="cauchy")
     with pytest.raises(InputError, match="concave"):
-        kl.certify(gaussian(3, 6, loss="cauchy"), draw(6, 50), "both", online="descent")
+        kl.certify(far, net, "both", online="descent")
+    bent = kl.Desingularizer.from_psi("sqrt(2*s) + 100*s**2")
+    with pytest.raises(InputError, match="concave"):
+        kl.certify(gaussian(3, 6), net, "both", online="descent", psi=bent)
     with pytest.raises(InputError, match="allowed are flow and descent"):
         kl.certify(gaussian(3, 6), draw(6, 50), "both", online="adam")
 

@@ -20,6 +20,7 @@ from kltheory.check.observed import Observed
 from kltheory.errors import LimitReached
 from kltheory.loss_functions import Radial, RadialLoss
 from kltheory.numeric.certificate import Certificate, ladder
+from kltheory.numeric.certificate_law import is_concave
 from kltheory.numeric.reach import product_error
 from kltheory.numeric.reach_rate import mirror_rate
 from kltheory.numeric.recovery import Assumption
@@ -56,9 +57,12 @@ def certificate_claims(
         yield from _law(certificate, psi, survey.floor)
     if observed.decrease is not None:
         factor = Fraction(observed.decrease)
+        concave = facts.void is None and is_concave(psi, facts.loss0)
+        needed = Assumption("ψ concave", "met" if concave else "violated", "on [0, L0]")
         for certificate in ladder(facts, c=factor, names=names):
             for claim in _law(certificate, psi, survey.floor):
-                yield replace(claim, bound=f"{claim.bound} descent", law="descent")
+                named = replace(claim, bound=f"{claim.bound} descent", law="descent")
+                yield replace(named, hypotheses=(needed, *claim.hypotheses))
     if train == "hidden" and problem.linear and survey.floor == 0.0 and survey.void is None:
         yield from _mirror(problem, network, survey.left)
 

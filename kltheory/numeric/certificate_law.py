@@ -19,10 +19,10 @@ from kltheory.numeric.curve import Curve
 from kltheory.numeric.guarantees import _each, positive
 from kltheory.numeric.reach_rate import MirrorCertificate
 from kltheory.numeric.rounding import down, sqrt_down, up
-from kltheory.numeric.sharp import _AffineCurve
+from kltheory.numeric.sharp import _AffineCurve, concave
 from kltheory.symbolic.desingularizer import Desingularizer
 
-__all__ = ["Law", "MirrorLaw", "Piece", "path_left", "start_value"]
+__all__ = ["Law", "MirrorLaw", "Piece", "is_concave", "path_left", "start_value"]
 
 _SLACK = Fraction(1, 10**12)
 """Share by which accumulated times are moved to the safe side."""
@@ -70,6 +70,16 @@ def start_value(psi: Desingularizer, loss0: float) -> float:
     2.0
     """
     return _curve(psi, loss0).psi0
+
+
+def is_concave(psi: Desingularizer, loss0: float) -> bool:
+    """Whether ψ is concave on [0, L0], which every statement on descent asks for.
+
+    >>> cauchy = Desingularizer.from_psi("sqrt(exp(2*s) - 1)")  # concave up to log(2)/2
+    >>> is_concave(cauchy, 0.34), is_concave(cauchy, 0.35)
+    (True, False)
+    """
+    return not loss0 > 0 or concave(_curve(psi, loss0))
 
 
 def _options(psi: Desingularizer, loss0: float) -> dict[str, Any]:

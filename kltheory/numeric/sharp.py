@@ -308,7 +308,7 @@ def descent_bound(bound: Bound, *, step: Any, smoothness: Any) -> DescentBound:
         raise InputError(
             "the sharp bound was made for another step; give step= and smoothness= to it"
         )
-    if not _concave(bound.curve):
+    if not concave(bound.curve):
         raise InputError(
             "ψ is not concave on [0, L0], and the bound for gradient descent is proved for concave"
             " ψ only; start from a smaller loss"
@@ -316,7 +316,7 @@ def descent_bound(bound: Bound, *, step: Any, smoothness: Any) -> DescentBound:
     return DescentBound(bound, eta, beta)
 
 
-def _concave(curve: Curve) -> bool:
+def concave(curve: Curve) -> bool:
     """Whether ψ' = P'/S' does not increase, from L0 down to L0 e^{-1e6}."""
     slope = compile_expr(curve.P.diff(curve.symbol) / curve.S.diff(curve.symbol), curve.symbol)
     ctx = curve._ctx
