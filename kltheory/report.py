@@ -486,8 +486,8 @@ def _constants_dict(c: Constants | None) -> dict[str, str] | None:
 def _all_digits(value: Fraction) -> str:
     """A rational number exactly; zeros at an end as a power of ten, where there are many.
 
-    >>> _all_digits(Fraction(1, 3)), _all_digits(Fraction("12e5000")), _all_digits(Fraction("1e-5000"))
-    ('1/3', '12e5000', '1/1e5000')
+    >>> [_all_digits(Fraction(q)) for q in ("1/3", "12e5000", "-1e-5000")]
+    ['1/3', '12e5000', '-1/1e5000']
     """
     if max(abs(value.numerator), value.denominator) < 10**100:
         return str(value)

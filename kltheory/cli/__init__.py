@@ -160,8 +160,20 @@ def _explain(error: Exception) -> int:
             kind = type(error).__name__
             text, code = f"internal error, {kind}: {error}\nKLTHEORY_DEBUG=1 shows where.", 70
     if sys.stderr is not None:
-        print(f"kltheory: {text}", file=sys.stderr)
+        print("\n".join(map(_short, f"kltheory: {text}".split("\n"))), file=sys.stderr)
     return code
+
+
+def _short(line: str, most: int = 400) -> str:
+    """A line of a message without the middle of what is very long in it, and in plain signs.
+
+    >>> _short("'" + "x" * 1000 + "' is no number", 30)
+    "'xxxxxxxxx ... x' is no number"
+    """
+    if len(line) > most:
+        tail = min(most // 2, most - 5)
+        line = f"{line[: most - tail - 5]} ... {line[-tail:]}"
+    return "".join(sign if sign.isprintable() else "?" for sign in line)
 
 
 def _forget(stream: TextIO | None) -> None:

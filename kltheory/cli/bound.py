@@ -118,6 +118,7 @@ def command(
 
     if sketch and (output_format != "text" or options["loss0"] is None):
         raise InputError("--sketch goes with --format text and numbers: give --loss0 and --kappa")
+    keep((options["psi_table"],), (output,))
     answer = _answer(**options)
     if plot is not None:
         _draw(report, answer, plot)

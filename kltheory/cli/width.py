@@ -164,7 +164,7 @@ def command(
         answer["exponents"] = [row.to_dict() for row in fitted]
         tables.append(_exponents(fitted))
     elif draws is not None:
-        limit = width_check.MAX_WORK if max_work is None else float(min(max_work, 10**18))
+        limit = width_check.MAX_WORK if max_work is None else float(min(max_work, Fraction(10**18)))
         checks = width_check.check_widths(
             found,
             draws=draws,  # type: ignore[arg-type]

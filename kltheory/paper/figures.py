@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 from kltheory.paper import readings, runs
 from kltheory.paper.store import write_whole
 from kltheory.paper.sweep import Progress, Sweep, SweepResult, run_seed, run_sweep
@@ -120,7 +120,7 @@ class Recipe:
     def at(self, scale: str) -> Recipe:
         """Return the recipe at a scale."""
         if scale not in SCALES:
-            raise InputError(f"scale: got {scale!r}; allowed are {', '.join(SCALES)}.")
+            raise InputError(f"scale: got {brief(scale)}; allowed are {', '.join(SCALES)}.")
         if scale == "paper":
             return self
         note = "; the small scale"
@@ -156,7 +156,7 @@ class Recipe:
     def sweep(self, engine: str, seed: int) -> Sweep:
         """Return what is to be run."""
         if engine not in ENGINES:
-            raise InputError(f"engine: got {engine!r}; allowed are {', '.join(ENGINES)}.")
+            raise InputError(f"engine: got {brief(engine)}; allowed are {', '.join(ENGINES)}.")
         rest = {s.name: s.value for s in self.settings if s.name not in (*self.axes, "runs")}
         rest["engine"] = engine
         if self.figure == "fig2a":
@@ -182,8 +182,39 @@ def _with_value(setting: Setting, value: Any) -> Setting:
     return setting.changed(value)
 
 
+_MOST = {"runs": 10**6, "marks": 10**4, "steps": 10**8, "k": 10**7, "p": 100.0}
+"""The largest values of settings; of other whole numbers 10⁶, of others 10⁹."""
+_MOST_RUNS = 10**8
+_MOST_ENTRIES = 2**24
+
+
+def _check_sizes(found: Recipe) -> None:
+    """Refuse numbers out of range, and a grid that no machine can hold."""
+    cells = 1
+    for setting in found.settings:
+        values = setting.value if isinstance(setting.value, list) else [setting.value]
+        if isinstance(values[0], str):
+            continue
+        whole = isinstance(values[0], int)
+        low, high = int(whole), _MOST.get(setting.name, 10**6 if whole else 1e9)
+        for value in values:
+            if not low <= value <= high:
+                raise InputError(
+                    f"{setting.name}: got {brief(value)}; it is a number from {low} to {high:g}."
+                )
+        cells *= len(values) if setting.name in found.axes else 1
+    if cells * found.value("runs") > _MOST_RUNS:
+        raise InputError(f"{cells} cells of {found.value('runs')} runs are too many for one sweep.")
+    k, m, n, d = (int(np.max(found.value(name))) for name in "kmnd")
+    if max(k * max(n, d), m * n) > _MOST_ENTRIES:
+        raise InputError(
+            f"k = {k}, m = {m}, n = {n}, d = {d}: a matrix may have {_MOST_ENTRIES} entries."
+        )
+
+
 def _check(found: Recipe, rest: Mapping[str, Any]) -> None:
     """Refuse what would make every single run fail."""
+    _check_sizes(found)
     from kltheory.activation import get
     from kltheory.empirical.seeded import check_law
 
@@ -191,7 +222,7 @@ def _check(found: Recipe, rest: Mapping[str, Any]) -> None:
     check_law(rest["output"])
     if rest.get("variance", runs.VARIANCES[0]) not in runs.VARIANCES:
         raise InputError(
-            f"variance: got {rest['variance']!r}; allowed are {', '.join(runs.VARIANCES)}."
+            f"variance: got {brief(rest['variance'])}; allowed are {', '.join(runs.VARIANCES)}."
         )
     if not rest["step"] > 0:
         raise InputError("step: it must be positive.")
@@ -352,6 +383,8 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")
         if path.stat().st_size > 2**26:
             raise ValueError("it is too large")
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from kltheory.errors import InputError, LimitReached
+from kltheory.errors import InputError, LimitReached, brief
 from kltheory.paper.store import Store, canonical, write_whole
 
 __all__ = ["Failure", "Progress", "Sweep", "SweepResult", "run_seed", "run_sweep"]
@@ -208,7 +208,8 @@ def run_sweep(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make {str(folder)!r}: {error.strerror or error}.") from None
+        shown = brief(str(folder), 80)
+        raise InputError(f"cannot make {shown}: {error.strerror or error}.") from None
     about = {
         "sweep": dict(sweep.settings),
         "seed": sweep.seed,
@@ -225,7 +226,13 @@ def run_sweep(
                 session.run(pool)
         rows, texts = session.collect()
         target = folder / f"{sweep.name}.csv"
-        write_whole(target, texts)
+        try:
+            write_whole(target, texts)
+        except OSError as error:
+            raise LimitReached(
+                f"cannot write {str(target)!r}: {error.strerror or error}. All finished runs are "
+                f"kept in {store.path.name}: make room, and the same call goes on."
+            ) from None
         cells = {canonical(cell) for cell in sweep.cells()}
         cpu = sum(seconds for cell, seconds in store.cpu_seconds().items() if cell in cells)
         return SweepResult(
@@ -456,7 +463,8 @@ def _opened(executor: Executor | str | None, jobs: int | None) -> Iterator[_Pool
     kind, _, address = str(executor).partition("://")
     if kind != "dask" or not address:
         raise InputError(
-            f"executor: got {executor!r}; give dask://HOST:PORT, or a concurrent.futures.Executor."
+            f"executor: got {brief(executor)}; give dask://HOST:PORT, or a "
+            "concurrent.futures.Executor."
         )
     with contextlib.ExitStack() as stack:
         pool = _DaskPool(address)
