@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 
 if TYPE_CHECKING:
     from kltheory.activation_branches import Branches
@@ -231,5 +231,6 @@ def get(activation: str | Activation) -> Activation:
     if isinstance(activation, str) and activation.lower() in _BUILT_IN:
         return _BUILT_IN[activation.lower()]
     raise InputError(
-        f"activation: got {activation!r}; allowed are {', '.join(ACTIVATIONS)} or an Activation."
+        f"activation: got {brief(activation)}; allowed are {', '.join(ACTIVATIONS)} or an "
+        "Activation."
     )

@@ -6,6 +6,25 @@ what was given, what is allowed, and what to do.  `exit_code` is what the comman
 
 from __future__ import annotations
 
+from typing import Any
+
+
+def brief(value: Any, most: int = 40) -> str:
+    """Return what was given in few letters, for a message: a text quoted, a large number rounded.
+
+    >>> brief("mse"), brief("x" * 1000), brief(3), brief(-(10**5000))
+    ("'mse'", "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'", '3', 'about -1e5000')
+    """
+    if isinstance(value, str):
+        return repr(value if len(value) <= most else value[: most - 6] + "...")
+    above = abs(getattr(value, "numerator", 0)) if not isinstance(value, float) else 0
+    below = getattr(value, "denominator", 1) if above else 1
+    if isinstance(above, int) and isinstance(below, int) and max(above, below) >= 10**most:
+        power = round((above.bit_length() - below.bit_length()) * 0.30103)
+        return f"about {'-' if value < 0 else ''}1e{power}"
+    shown = str(value)
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
+
 
 class KLTheoryError(Exception):
     """Base class of all errors of this package."""

@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 
 __all__ = [
     "LOSSES",
@@ -485,7 +485,7 @@ def get(loss: str | LossFunction, **parameters: float) -> LossFunction:
     kind = LOSSES.get(loss.lower()) if isinstance(loss, str) else None
     if kind is None:
         raise InputError(
-            f"loss: got {loss!r}; allowed are {', '.join(LOSSES)}, or "
+            f"loss: got {brief(loss)}; allowed are {', '.join(LOSSES)}, or "
             "Radial(ell, d_ell), WeightedMSE(weights)."
         )
     known = [f.name for f in fields(kind)]  # type: ignore[arg-type]

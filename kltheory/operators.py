@@ -82,6 +82,15 @@ def is_sparse(a: Any) -> bool:
     return hasattr(a, "tocsr") and hasattr(a, "shape")
 
 
+def _require_size(entries: Array, name: str, least: float = 0.0) -> None:
+    """Refuse what is so large or so small that squares overflow or vanish."""
+    largest = float(np.abs(entries).max(initial=0.0))
+    if largest > 1e100 or 0.0 < largest < least:
+        raise InputError(
+            f"{name}: the largest entry is {largest:.3g}; choose units in which it is near 1."
+        )
+
+
 def real_vector(value: ArrayLike, name: str) -> Array:
     """Return value as a finite, read-only vector of floats; `name` says what it is."""
     try:
@@ -100,6 +109,7 @@ def real_vector(value: ArrayLike, name: str) -> Array:
     if not np.isfinite(array).all():
         where = int(np.flatnonzero(~np.isfinite(array))[0])
         raise InputError(f"{name} is not finite: entry {where} is {array[where]}.")
+    _require_size(array, name)
     array.flags.writeable = False
     return array
 
@@ -116,6 +126,7 @@ def real_operator(a: Any, name: str = "the operator") -> Any:
         a = a.tocsr().astype(np.float64)
         if not np.isfinite(a.data).all():
             raise InputError(f"{name} has an entry that is not finite.")
+        _require_size(a.data, name, least=1e-100)
         return a
     try:
         array = np.asarray(a)
@@ -133,6 +144,7 @@ def real_operator(a: Any, name: str = "the operator") -> Any:
     if not np.isfinite(array).all():
         i, j = (int(index) for index in np.argwhere(~np.isfinite(array))[0])
         raise InputError(f"{name} is not finite: entry ({i}, {j}) is {array[i, j]}.")
+    _require_size(array, name, least=1e-100)
     array.flags.writeable = False
     return array
 

@@ -35,7 +35,7 @@ from kltheory.check.observed import (
 )
 from kltheory.check.result import CheckResult
 from kltheory.check.verdicts import VERDICTS, Check, judge
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 from kltheory.loss_functions import LossFunction, RadialLoss
 from kltheory.numeric.recovery import Assumption
 from kltheory.rates import RateLaw, rate
@@ -338,7 +338,7 @@ def _precision(given: str | float) -> float:
         unit = float("nan")
     if not 0 < unit < 0.1:
         raise InputError(
-            f"precision: got {given!r}; give {', '.join(PRECISIONS)}, or a unit roundoff."
+            f"precision: got {brief(given)}; give {', '.join(PRECISIONS)}, or a unit roundoff."
         )
     return unit
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kltheory.cli.instance import instance, instance_options
-from kltheory.cli.limits import within
-from kltheory.cli.options import emit, format_option, json_text, output_option
+from kltheory.cli.limits import Seconds, within
+from kltheory.cli.options import emit, format_option, json_text, keep, output_option
 
 if TYPE_CHECKING:
     from kltheory.certify import Certification
@@ -38,7 +38,7 @@ _MEMORY = 8 << 30
 @click.option("--smallest-k", is_flag=True, help="The smallest k for each certificate (slow).")
 @click.option(
     "--limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     default=600.0,
     show_default=True,
     help="Seconds for the whole.",
@@ -67,6 +67,7 @@ def command(
     """
     from kltheory.certify import certify
 
+    keep((options["operator"], options["observation"]), (output,))
     with within(limit, memory=_MEMORY):
         problem, network = instance(**options)
         found = certify(

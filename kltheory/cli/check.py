@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kltheory.cli.instance import instance, instance_options
-from kltheory.cli.limits import within
+from kltheory.cli.limits import Seconds, within
 from kltheory.cli.options import (
     EXACT,
     EXACT_LIST,
     OUTPUT,
+    beside,
     emit,
     format_option,
     json_text,
+    keep,
     output_option,
 )
 from kltheory.errors import InputError
@@ -70,7 +72,7 @@ _COLUMNS = ("loss", "parameters", "observation", "signal", "error", "drift", "si
 @click.option("--tol", type=EXACT, default="1e-7", show_default=True, help="Loss of convergence.")
 @click.option("--plot", type=OUTPUT, help="Draw a figure (.png, .svg, .pdf), with its data.")
 @click.option(
-    "--limit", type=click.FloatRange(min=0, min_open=True), default=600.0, show_default=True,
+    "--limit", type=Seconds(), default=600.0, show_default=True,
     help="Seconds for the whole.",
 )  # fmt: skip
 @format_option("text", "json", "csv", "markdown")
@@ -100,6 +102,7 @@ def command(
         from kltheory.plot import figure_file
 
         figure_file(plot)
+    keep((options["operator"], options["observation"], trajectory), (*beside(plot), output))
     with within(limit, memory=_MEMORY):
         found = _read(trajectory, options) if trajectory is not None else _trained(options)
     if plot is not None:

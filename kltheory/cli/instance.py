@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kltheory.cli.options import EXACT, param_option
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 
 if TYPE_CHECKING:
     from kltheory.empirical.network import TwoLayerNetwork
@@ -136,8 +136,9 @@ def _real(name: str, value: Fraction) -> float:
 
 def _whole(name: str, value: Fraction, least: int, most: int) -> int:
     if value.denominator != 1 or not least <= value <= most:
-        shown = str(value) if len(str(value)) <= 40 else "a number of many digits"
-        raise InputError(f"--{name}: got {shown}; give a whole number from {least} to {most}.")
+        raise InputError(
+            f"--{name}: got {brief(value)}; give a whole number from {least} to {most}."
+        )
     return int(value)
 
 

@@ -8,10 +8,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import click
+
 from kltheory.errors import LimitReached
 
 #: Address space that one command may take, in bytes.
 MEMORY = 1 << 30
+
+
+class Seconds(click.FloatRange):
+    """An option's type: a time limit, above 0 and at most a day."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(0, 86400, min_open=True)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read a number; NaN, which no comparison refuses, is none."""
+        seconds = float(super().convert(value, param, ctx))
+        if seconds != seconds:
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
 
 
 class _Stop(BaseException):

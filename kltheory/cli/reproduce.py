@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kltheory.cli.options import emit, format_option, json_text, output_option
+from kltheory.cli.options import emit, format_option, json_text, keep, output_option
 from kltheory.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,9 +127,14 @@ def command(
             raise InputError("--manifest says what to make: give it no FIGURE and no settings.")
         wanted = read_manifest(manifest)
         out = out or manifest.parent / "again"
+        made_again = out / f"{wanted['figure']}.json"
+        keep((manifest,), (made_again, output))
+        before = json.loads(manifest.read_text(encoding="utf-8"))
     if wanted["figure"] is None:
         raise InputError(f"give a FIGURE ({', '.join(FIGURES)}) or --manifest FIG.json.")
     if settings:
+        if output_format != "text":
+            raise InputError("--settings is a page of text; leave --format out.")
         chosen = recipe(wanted["figure"]).at(wanted.get("scale", "small"))
         changed = {**wanted.get("settings", {}), **({"runs": runs} if runs else {})}
         emit(_settings(chosen.with_values(changed)), output)
@@ -139,7 +145,7 @@ def command(
         )
     answer = made.to_dict()
     if manifest is not None:
-        answer = {**answer, "again": _compared(manifest, answer)}
+        answer = {**answer, "again": _compared(before, answer)}
     show = {"text": _text, "json": json_text, "markdown": _markdown}[output_format]
     emit(show(answer if output_format == "json" else {**answer, "folder": made.folder}), output)
     if answer.get("again", {}).get("same") is False:
@@ -183,17 +189,20 @@ def _said(p: Progress) -> str:
     return f"{p.done} of {p.total} runs{failed}, {left} left"
 
 
-def _compared(manifest: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(before: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
     """Hold the data against those of a manifest."""
-    import json
-
-    before = json.loads(manifest.read_text(encoding="utf-8"))
-    old, new = before.get("files", {}).get("csv_sha256"), answer["files"]["csv_sha256"]
-    versions = before.get("versions", {})
+    old, new = _part(before, "files").get("csv_sha256"), answer["files"]["csv_sha256"]
+    versions = _part(before, "versions")
     differ = {
         k: [versions.get(k), v] for k, v in answer["versions"].items() if versions.get(k) != v
     }
     return {"same": None if old is None else old == new, "versions_that_differ": differ}
+
+
+def _part(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a manifest, empty where it is missing or is something else."""
+    part = manifest.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def _settings(chosen: Recipe) -> str:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.errors import InputError, LimitReached
+from kltheory.errors import InputError, LimitReached, brief
 
 __all__ = ["HELD_ENTRIES", "LAWS", "SeededUnits", "Weights", "generator"]
 
@@ -170,5 +170,5 @@ class Weights:
 def check_law(law: str) -> str:
     """Return the law of an output layer, or refuse it."""
     if law not in LAWS[:3]:
-        raise InputError(f"output: got {law!r}; allowed are {', '.join(LAWS[:3])}.")
+        raise InputError(f"output: got {brief(law)}; allowed are {', '.join(LAWS[:3])}.")
     return law

@@ -235,7 +235,7 @@ def _advice(name: str, facts: Facts, threshold: float, missing: str) -> str:
     if missing or not threshold > 0:
         return f"take more neurons {other}" if name != "C" else "start with smaller output weights"
     ratio = facts.psi0 / threshold
-    k = min(facts.k * ratio**2, 1e300)
+    k = min(facts.k * min(ratio, 1e140) ** 2, 1e300)
     return (
         f"ψ(L0) is {ratio:.3g} times too large: start nearer to y, take about k = {k:.3g} neurons"
         f" (the threshold grows like √k), {other}"

@@ -29,7 +29,7 @@ from typing import Any, TypeAlias, TypeVar
 import mpmath
 import sympy as sp
 
-from kltheory.errors import InputError, LimitReached
+from kltheory.errors import InputError, LimitReached, brief
 from kltheory.numeric.march import (
     BALL_LOCK,
     Balls,
@@ -208,11 +208,13 @@ class Curve:
         self._set_precision(0)
         self.loss0 = exact_number(loss0, "loss0")
         if not self._constant(self.loss0) > 0:
-            raise InputError(f"loss0 is {loss0}; it must be positive")
+            raise InputError(f"loss0 is {brief(loss0)}; it must be positive")
         if radius is not None and not self._constant(self.loss0) < self._constant(
             exact_number(radius, "radius")
         ):
-            raise InputError(f"loss0 = {loss0} is not below the radius {radius} of psi's domain")
+            raise InputError(
+                f"loss0 = {brief(loss0)} is not below the radius {brief(radius)} of psi's domain"
+            )
         if certified and not have_balls():
             raise InputError(
                 "certified numbers need python-flint; install kltheory[certified] or allow others"

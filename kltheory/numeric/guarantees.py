@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 from kltheory.numeric.curve import Curve, exact_number
 from kltheory.numeric.rounding import sqrt_down, up
 
@@ -47,7 +47,7 @@ def positive(value: Any, name: str, *, zero: bool = False, side: int = 1) -> Fra
     number = exact_number(value, name)
     if number < 0 or (number == 0 and not zero):
         kind = "non-negative" if zero else "positive"
-        raise InputError(f"{name} = {value} is given; a {kind} number is wanted")
+        raise InputError(f"{name} = {brief(value)} is given; a {kind} number is wanted")
     if isinstance(number, Fraction):
         return number
     return Fraction(str(number.evalf(60))) * (1 + side * Fraction(1, 10**50))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 from kltheory.numeric.guarantees import Bound, Constants, positive
 from kltheory.numeric.rounding import down, up
 from kltheory.symbolic.samples import Cubic
@@ -42,8 +42,8 @@ class SampledCurve:
         least, most = pieces[0].start, pieces[-1].end
         if not least < loss0 <= most:
             raise InputError(
-                f"loss0 = {float(loss0):g} is given, and the samples go from s = {float(least):g}"
-                f" to {float(most):g}; loss0 must be above the smallest and at most the largest"
+                f"loss0 = {brief(loss0)} is given, and the samples go from s = {brief(least)}"
+                f" to {brief(most)}; loss0 must be above the smallest and at most the largest"
             )
         self._beyond = [Fraction(0)] * (len(self._pieces) + 1)
         for i in range(len(self._pieces) - 1, -1, -1):

@@ -20,7 +20,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from kltheory.errors import InputError, LimitReached
+from kltheory.errors import InputError, LimitReached, brief
 from kltheory.numeric.curve import Curve, exact_number
 from kltheory.numeric.guarantees import Bound, Constants, constants, positive
 from kltheory.numeric.march import Integrand
@@ -185,12 +185,15 @@ def sharp_bound(
         "finite_time": finite_time,
     }
     psi0 = Curve(psi.loss, psi.value, psi.symbol, **options).psi0
+    if math.isinf(psi0):
+        raise InputError("ψ(L0) is above 1e308: the sharp bound needs it below σ_F σ_J²/(2Λ)")
     affine = affine_constants(psi0, *exact, c)
     if not affine.holds:
+        times = f"{psi0 / affine.threshold:.3g}" if affine.threshold else "1e308 or more"
         raise InputError(
             f"the sharp bound needs ψ(L0) < σ_F σ_J²/(2Λ) = {affine.threshold:.6g}, and ψ(L0) ="
-            f" {psi0:.6g} is {1 / affine.margin:.3g} times too large; start nearer to y, or"
-            " widen the network (Λ falls like 1/√k)"
+            f" {psi0:.6g} is {times} times too large; start nearer to y, or widen the network"
+            " (Λ falls like 1/√k)"
         )
     curve = _AffineCurve(psi.loss, psi.value, psi.symbol, affine.A, affine.B, **options)
     return SharpBound(curve, given, affine)
@@ -337,7 +340,7 @@ def _descent_factor(step: Any, smoothness: Any) -> tuple[Fraction, Fraction, Fra
     c = 1 - eta * beta / 2
     if c <= 0:
         raise InputError(
-            f"step = {float(eta):.6g} is not below 2/β = {float(2 / beta):.6g}: descent need not"
+            f"step = {brief(eta)} is not below 2/β = {brief(2 / beta)}: descent need not"
             " decrease the loss; take a smaller step"
         )
     return eta, beta, c

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kltheory.activation import ACTIVATIONS, Activation, OneBranch, get
 from kltheory.activation_constants import decimal_ends, enclosed_constants
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 
 if TYPE_CHECKING:
     from kltheory.symbolic.half_lines import HalfLines
@@ -63,7 +63,7 @@ def resolve(activation: Any) -> Activation:
         return from_text(to_text(activation))
     if not isinstance(activation, str):
         raise InputError(
-            f"activation: got {activation!r}; give a name, a text in x, or an Activation "
+            f"activation: got {brief(activation)}; give a name, a text in x, or an Activation "
             "(from_callable makes one of a function and its derivative)."
         )
     name = {"swish": "silu", "atan": "arctan"}.get(activation.lower(), activation.lower())
@@ -76,8 +76,8 @@ def resolve(activation: Any) -> Activation:
         )
     if not any(character in activation for character in "x(+-*/"):
         raise InputError(
-            f"activation: got {activation!r}; allowed are {', '.join(ACTIVATIONS)}, or a text in x "
-            'such as "x/(1 + x**2)".'
+            f"activation: got {brief(activation)}; allowed are {', '.join(ACTIVATIONS)}, or a "
+            'text in x such as "x/(1 + x**2)".'
         )
     return from_text(activation)
 

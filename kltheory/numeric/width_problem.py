@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from kltheory.activation import Activation
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 from kltheory.numeric.width_bounds import Setting, exactly
 
 __all__ = ["LOSSES", "Number", "WidthLoss", "WidthProblem", "number_of", "problem_of"]
@@ -169,7 +169,9 @@ def loss_of(loss: str | WidthLoss, parameters: Mapping[str, Number]) -> WidthLos
             raise InputError(f"loss {loss.name}: it already has its parameters.")
         return loss
     if not isinstance(loss, str) or loss not in LOSSES:
-        raise InputError(f"loss: got {loss!r}; allowed are {', '.join(LOSSES)}, or a WidthLoss.")
+        raise InputError(
+            f"loss: got {brief(loss)}; allowed are {', '.join(LOSSES)}, or a WidthLoss."
+        )
     build, names = LOSSES[loss]
     values = {name: number_of(name, value, 0.0, 1e6) for name, value in parameters.items()}
     if loss == "power" and list(values) == ["alpha"]:
@@ -205,8 +207,7 @@ def number_of(
     else:
         number = Decimal(repr(float(value)))
     if number.is_nan() or not Decimal(repr(low)) <= number <= Decimal(repr(high)):
-        shown = str(value) if len(str(value)) < 30 else f"{number:.6e}"
-        raise InputError(f"{name}: got {shown}; it must be {allowed}.")
+        raise InputError(f"{name}: got {brief(value)}; it must be {allowed}.")
     return number
 
 
@@ -215,8 +216,7 @@ def integer_of(name: str, value: Any, low: int = 1, high: int = MOST) -> int:
     allowed = f"a whole number from {low} to {high:g}"
     whole = isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool)
     if not whole or value != value or not low <= value <= high or value != int(value):
-        shown = str(value) if len(str(value)) < 30 else f"{str(value)[:12]}..."
-        raise InputError(f"{name}: got {shown}; it must be {allowed}.")
+        raise InputError(f"{name}: got {brief(value)}; it must be {allowed}.")
     return int(value)
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from kltheory.errors import InputError, KLTheoryError
+from kltheory.errors import InputError, KLTheoryError, LimitReached
 
 __all__ = ["Store", "canonical", "write_whole"]
 
@@ -145,24 +145,36 @@ class Store:
         self._db.execute("BEGIN EXCLUSIVE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def add(
         self,
         runs: Iterable[tuple[str, int, int, str, float]] = (),
         failures: Iterable[tuple[str, int, int, str]] = (),
     ) -> None:
-        """Add finished runs (cell, run, seed, rows, cpu) and failed ones, all or none."""
+        """Add finished runs (cell, run, seed, rows, cpu) and failed ones, all or none.
+
+        Raises LimitReached if the disk is full; what was added before is kept.
+        """
         runs = list(runs)
-        with self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", runs)
-            self._db.executemany(
-                "DELETE FROM failures WHERE cell = ? AND run = ?", [r[:2] for r in runs]
-            )
-            self._db.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", failures)
+        try:
+            with self._transaction():
+                self._db.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", runs)
+                self._db.executemany(
+                    "DELETE FROM failures WHERE cell = ? AND run = ?", [r[:2] for r in runs]
+                )
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", failures
+                )
+        except sqlite3.OperationalError as error:
+            raise LimitReached(
+                f"cannot write {str(self.path)!r}: {error}. What was finished before is kept: make "
+                "room, and the same call goes on."
+            ) from None
 
     def done(self) -> set[tuple[str, int]]:
         """Return the (cell, run) that are there."""

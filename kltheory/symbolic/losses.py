@@ -20,7 +20,7 @@ import mpmath
 import sympy as sp
 from sympy import S
 
-from kltheory.errors import InputError, LimitReached, NotDesingularizing
+from kltheory.errors import InputError, LimitReached, NotDesingularizing, brief
 from kltheory.symbolic.desingularizer import Check, Desingularizer, Piece, exact
 from kltheory.symbolic.evaluate import EvaluationError, compile_expr
 from kltheory.symbolic.integral import integral_from_zero
@@ -80,7 +80,8 @@ class Parameter:
         fits = low is S.true and number is not S.Infinity
         if not fits or not (self.most is None or (number <= _rational(self.most)) is S.true):
             raise InputError(
-                f"loss {loss_name}: {self.name} = {value} is given; it must be {self.allowed}"
+                f"loss {loss_name}: {self.name} = {brief(value)} is given; it must be "
+                f"{self.allowed}"
             )
         return number
 
