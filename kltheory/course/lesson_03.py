@@ -16,7 +16,8 @@ def _stopping_formula() -> Any:
 
     eps, loss0, kappa = (parse(name, name).expr for name in ("eps", "L0", "kappa"))
     law = rate("sqrt(2*s)")
-    assert law.psi_inverse is not None and law.Psi is not None
+    assert law.psi_inverse is not None
+    assert law.Psi is not None
     s = law.desingularizer.symbol
     (p,) = law.psi_inverse.free_symbols
     at_noise = law.psi_inverse.subs(p, eps)
