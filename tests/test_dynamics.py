@@ -28,6 +28,7 @@ from kltheory.empirical.compare import certified_distance, compare
 from kltheory.empirical.dynamics import Trajectory, descend, flow
 from kltheory.empirical.flow import conservation_defect
 from kltheory.empirical.forms import make_form
+from kltheory.empirical.image import image
 from kltheory.empirical.mirror import newton_limit
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.reduced import reduce
@@ -343,6 +344,30 @@ def test_a_certified_failure_is_true(name: str) -> None:
         else:
             assert best < 0.05
     assert found > 0
+
+
+@pytest.mark.parametrize("name", ["softplus", "gelu", "silu"])
+def test_a_failure_of_an_unbounded_activation_is_proved_and_true(name: str) -> None:
+    """A run that cannot converge ends early, with a bound below what any hidden layer reaches."""
+    pairs = [_draw(s, m=6, n=9, k=9, activation=name, output="uniform") for s in range(12)]
+    problems = [Problem(p.operator, 3.0 * p.observation) for p, _ in pairs]
+    nets = [net for _, net in pairs]
+    options = {"step": 0.3, "steps": 1500, "tol": 1e-7, "every": 1500}
+    runs, found = descend(problems, nets, **options), []
+    low = image(nets[0].activation)[0]
+    for problem, net, run in zip(problems, nets, runs, strict=True):
+        matrix = problem.operator @ net.V / np.sqrt(net.k)
+        best = lsq_linear(matrix, problem.observation, (low, np.inf), "bvls", tol=1e-14).cost
+        assert (run.status == "failure") is bool(best > 1e-6)
+        if run.status == "failure":
+            found.append(problem)
+            assert 0.99 * best <= run.lower_bound <= min(best * (1 + 1e-9), run.final_loss)
+            alone = descend(problem, net, **options)
+            assert (alone.reason, alone.steps) == (run.reason, run.steps)
+            np.testing.assert_array_equal(alone.losses, run.losses)
+    assert 2 <= len(found) <= 10
+    net = nets[problems.index(found[0])]
+    assert descend(found[0], net, **options, stop_failed=False).status == "budget"
 
 
 def test_observations_outside_the_range_are_certified_failures() -> None:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.empirical.image import image
+from kltheory.empirical.image import image, unreachable_distance
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.reduced import Reduced
 from kltheory.empirical.rows import DELAY, Rows
 from kltheory.loss_functions import RadialLoss
+from kltheory.operators import GRAM_SIDE
 
 __all__ = ["Job", "Outcome", "Progress", "Watched", "run_batch"]
 
@@ -32,6 +33,9 @@ _PERIOD = 64
 """Runs start, proofs of failure are tried and shorter forms of the step are taken at multiples of
 so many steps: thus at the same steps of a run in any company.  A multiple of `rows.DELAY` and a
 divisor of `_CHUNK`."""
+_PROOF_STEPS = 20
+"""An unbounded φ: the proof of failure takes the time of some 2m steps; it is tried once, after so
+many times m steps.  A bounded φ is caught along the way, mostly at the first look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,10 @@ class _Engine:
         certifiable = stop_failed and tol > 0 and isinstance(problem.loss, RadialLoss)
         self.stop_failed = certifiable and self.box is not None
         self.stop_outside = certifiable and first.train == "both"
+        # At this step of a run failure is to be proved from N and y alone; 0: never.
+        self.proof_step = 0
+        if self.stop_failed and not np.isfinite(self.box or 0.0).all() and problem.m <= GRAM_SIDE:
+            self.proof_step = _PERIOD * -(-_PROOF_STEPS * problem.m // _PERIOD)
         self.running: list[_Running] = []
         self.squares = np.empty((_CHUNK, size))
         self.losses = self.squares if self.rows.mse else np.empty((_CHUNK, size))
@@ -245,8 +253,8 @@ class _Engine:
             self._stop(row, j, "diverged")
         elif value < limit:
             self._stop(row, j, "tolerance")
-        elif step == 0 and self._outside(run) >= 1.001 * self.tol > 0.0:
-            self._stop(row, j, "failure", self._outside(run))
+        elif step == 0 and (bound := self._outside(run)) >= 1.001 * self.tol > 0.0:
+            self._stop(row, j, "failure", bound)
         elif step >= self.steps:
             self._stop(row, j, "budget")
         elif step in run.job.watch:
@@ -330,6 +338,18 @@ class _Engine:
         loss = self.rows.loss
         assert isinstance(loss, RadialLoss)
         active = slice(0, len(self.running))
-        bounds = loss.profile(self.rows.distances(active, self.box, self.squares[j, active]))
+        distances = self.rows.distances(active, self.box, self.squares[j, active])
+        for row, run in enumerate(self.running):
+            if self.proof_step and self.clock - run.start == self.proof_step:
+                distances[row] = max(distances[row], self._unreachable(run.reduced))
+        bounds = loss.profile(distances)
         for row in reversed(np.flatnonzero(bounds >= 1.001 * self.tol)):
             self._stop(int(row), j, "failure", float(bounds[row]))
+
+    def _unreachable(self, reduced: Reduced) -> float:
+        """Return a lower bound on the distance of y from what the hidden layer can give."""
+        assert self.box is not None
+        problem, outer = reduced.problem, reduced.outer
+        matrix = reduced.inner if outer is None else outer @ reduced.inner
+        y, left = problem.observation, problem.spectrum.left
+        return unreachable_distance(matrix, y, *self.box, left) * (1.0 - 1e-12)

@@ -87,7 +87,9 @@ def descend(
     Lists of problems and networks give the same numbers as one by one.  Runs in the observation
     form are computed as one batch; others, as of an F that is a function, one after the other.
     A run ends on the tolerance, on a proof that this width cannot reach it (`stop_failed`), or
-    after `steps`; its `reason` says which.  Ctrl-C ends all runs and keeps what they have.
+    after `steps`; its `reason` says which.  Proofs are looked for with radial losses and F = A: for
+    a bounded φ every 64 steps, for an unbounded one once, after some 20m steps.  Ctrl-C ends all
+    runs and keeps what they have.
 
     step: η; "safe" takes `step_size.safe_step`.  A step that is unstable at the initialisation is
         refused with the largest stable one, unless `allow_unstable`.
