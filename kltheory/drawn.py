@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from kltheory.sliders import Scene
     from kltheory.numeric.guarantees import Bound
     from kltheory.numeric.width import Widths
+    from kltheory.sliders import Scene
     from kltheory.symbolic.rate import RateLaw
 
 __all__ = [
