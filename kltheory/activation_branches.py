@@ -310,7 +310,8 @@ def _sin_interval(z: Array) -> tuple[Array, Array]:
 
 def _sin_z_inverse(zeta: Array, near: Array) -> Array:
     j, sign = _sin_sheet(near)
-    return np.asarray(np.pi * j + sign * np.arctan(np.sinh(zeta)))
+    with np.errstate(over="ignore"):  # sinh is infinite far out, and its arctan π/2
+        return np.asarray(np.pi * j + sign * np.arctan(np.sinh(zeta)))
 
 
 def _sin_lowest(z0: Array, drop: Array) -> Array:
