@@ -62,7 +62,7 @@ def _pairs(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 )
 @click.option("--runs", type=click.IntRange(min=1), help="Networks for each cell.")
 @click.option("--seed", type=click.IntRange(min=0), help="Root of all seeds.  [default: 0]")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes on this machine.")
+@click.option("--jobs", type=click.IntRange(1, 1000), help="Processes on this machine.")
 @click.option("--executor", help="A Dask cluster instead: dask://HOST:PORT.")
 @click.option(
     "--resume/--no-resume",

@@ -191,12 +191,15 @@ _MOST_ENTRIES = 2**24
 def _check_sizes(found: Recipe) -> None:
     """Refuse numbers out of range, and a grid that no machine can hold."""
     cells = 1
+    marked = any(s.name == "marks" for s in found.settings)  # a picture over log(steps)
     for setting in found.settings:
         values = setting.value if isinstance(setting.value, list) else [setting.value]
         if isinstance(values[0], str):
             continue
         whole = isinstance(values[0], int)
         low, high = int(whole), _MOST.get(setting.name, 10**6 if whole else 1e9)
+        if marked and setting.name in ("marks", "steps"):
+            low = 2 if setting.name == "marks" else 20
         for value in values:
             if not low <= value <= high:
                 raise InputError(
