@@ -364,6 +364,8 @@ def test_every_figure_is_made_with_every_engine(figure, engine, tmp_path, thread
     manifest = json.loads((tmp_path / f"{figure}.json").read_text(encoding="utf-8"))
     assert manifest == json.loads(json.dumps(made.to_dict()))
     assert (tmp_path / f"{figure}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert made._repr_png_() == (tmp_path / f"{figure}.png").read_bytes()
+    assert manifest["caption"] in repr(made)
     assert "HAL v1" in manifest["caption"]
     assert not manifest["failures"]
     if (figure, engine) in (("fig1b", "both"), ("fig2b", "exact")):
@@ -395,6 +397,7 @@ def test_without_matplotlib_there_is_everything_but_the_picture(tmp_path, thread
     monkeypatch.setattr("kltheory.plot.draw_reproduction", missing)
     made = reproduce("fig2b", tmp_path, settings=TINY["fig2b"], executor=threads)
     assert made.manifest["files"]["image"] is None
+    assert made._repr_png_() is None
     assert "kltheory[plot]" in made.manifest["warnings"][0]
     assert (tmp_path / "fig2b.csv").exists()
 

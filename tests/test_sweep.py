@@ -86,6 +86,7 @@ def test_csv_keeps_every_digit_in_the_order_of_the_grid(tmp_path, threads):
     ]
     assert [float(v) for v in list(zip(*lines, strict=True))[5]] == result.column("value")
     assert lines[1][6:] == ["false", "a,b"]
+    assert repr(result).startswith("SweepResult(72 rows of k, n, run, seed, part")
     assert lines[0][7] == ""
     for k, n, run, seed, *row in result.rows:
         assert seed == wanted.seed_of({"k": k, "n": n}, run)

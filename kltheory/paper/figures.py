@@ -253,6 +253,11 @@ class Reproduction:
         """Return the caption."""
         return f"{self.manifest['title']}\n{self.manifest['caption']}"
 
+    def _repr_png_(self) -> bytes | None:
+        """Return the picture, for Jupyter."""
+        image = self.manifest["files"]["image"]
+        return None if image is None else (self.folder / image).read_bytes()
+
 
 def recipe(figure: str) -> Recipe:
     """Return the recipe of a figure.

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import SeedSequence  # here: NumPy loads it late, and may lose a Ctrl-C then
 
 from kltheory.errors import InputError, LimitReached, brief
 from kltheory.paper.store import Store, canonical, write_whole
@@ -115,7 +116,7 @@ def run_seed(root: int, cell: Mapping[str, Value], run: int) -> int:
     """
     text = canonical([dict(cell), run])
     key = np.frombuffer(hashlib.sha256(text.encode()).digest(), dtype="<u4")
-    sequence = np.random.SeedSequence(root, spawn_key=tuple(int(word) for word in key))
+    sequence = SeedSequence(root, spawn_key=tuple(int(word) for word in key))
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -180,6 +181,13 @@ class SweepResult:
         """Return one column."""
         at = self.columns.index(name)
         return [row[at] for row in self.rows]
+
+    def __repr__(self) -> str:
+        """Return what there is, in a line."""
+        failed = f", {len(self.failures)} runs failed" if self.failures else ""
+        return (
+            f"SweepResult({len(self.rows)} rows of {', '.join(self.columns)}{failed}; {self.csv})"
+        )
 
 
 def run_sweep(
