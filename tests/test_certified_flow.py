@@ -102,6 +102,55 @@ def test_every_radial_loss_has_a_certified_flow(loss: Any, train: str) -> None:
     assert (np.abs(ours.drift - exact.drift) <= ours.error).all()
 
 
+@pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[5]], ids=repr)
+@pytest.mark.parametrize(
+    ("train", "form"), [("hidden", "mirror"), ("hidden", "auto"), ("both", "auto")]
+)
+def test_a_flow_tells_its_certified_error(train: str, form: str, loss: Any) -> None:
+    """m = 10: the bound is above the error of θ and y at every time, and near it."""
+    problem, net = _draw(1, m=10, n=20, k=200, loss=loss)
+    times = unstable_from(problem, net, train) * np.array([0.0, 2.0, 20.0])
+    run = flow(problem, net, train, times=times, form=form, rtol=1e-7, atol=1e-9, certify=True)
+    assert run.form == ("observation" if form == "auto" else form)
+    bound, seen = run.accuracy.error, run.accuracy.observation_error
+    exact = certified_flow(problem, net, train, times=times)
+    true = _between(run.network, exact.network)
+    assert true - exact.error[-1] <= bound[-1] <= true + 2.1 * exact.error[-1] + 1e-12
+    y = problem.forward(run.network.forward())
+    high = problem.loss.profile(run.residual + seen) * (1 + 1e-12)
+    assert ((exact.loss_low <= high) & (run.loss <= high)).all()
+    gap = np.linalg.norm(y - problem.forward(exact.network.forward()))
+    assert gap <= seen[-1] + exact.observation_error[-1]
+    assert 1e-12 < bound[-1] < 1e-3
+    assert bound[0] < 1e-12
+    plain = run.to_dict()["accuracy"]
+    assert plain["error"] == bound.tolist()
+    assert "certified error of θ" in str(run)
+
+
+def test_certified_flows_of_a_batch_are_those_of_single_ones_and_stop_on_the_tolerance() -> None:
+    """Lists in, the same bounds out; the time at which the tolerance is reached has one too."""
+    pairs = [_draw(s, m=10, n=20, k=200) for s in (1, 2)]
+    problems, nets = map(list, zip(*pairs, strict=True))
+    options = {"times": [1.0, 400.0], "tol": 1e-3, "certify": True}
+    for problem, net, run in zip(problems, nets, flow(problems, nets, **options), strict=True):
+        alone = flow(problem, net, **options)
+        np.testing.assert_array_equal(run.accuracy.error, alone.accuracy.error)
+        assert run.status == "tolerance"
+        assert run.accuracy.error.shape == run.t.shape
+        assert run.accuracy.error.max() < 1e-6
+
+
+def test_a_flow_without_a_certificate_is_refused_with_the_reason() -> None:
+    """A loss without a clock that is enclosed, and variables that are not those of the proof."""
+    problem, net = _draw(1, loss=get_loss("log-cosh"))
+    with pytest.raises(InputError, match="certify: there is no certified flow here: "):
+        flow(problem, net, times=[1.0], certify=True)
+    problem, net = _draw(1)
+    with pytest.raises(InputError, match="form 'signal' has other variables"):
+        flow(problem, net, times=[1.0], form="signal", certify=True)
+
+
 def test_a_poor_integration_has_a_larger_bound_that_still_holds() -> None:
     """With rtol = 1e-3 the approximation is bad, and its bound says so."""
     for train in MODES:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kltheory.empirical.enclosure import Piece, SquareFlow, pieces, square_flow
-from kltheory.empirical.flow import increasing_times
 from kltheory.empirical.interrupt import deferred_interrupt
 from kltheory.empirical.network import TwoLayerNetwork, check_train
-from kltheory.empirical.trajectory import LAYERS
+from kltheory.empirical.trajectory import LAYERS, increasing_times
 from kltheory.loss_functions import RadialLoss
 from kltheory.problem import Problem
 from kltheory.shown import Content, Facts, Shown, Table, figure, thinned
 
-__all__ = ["CertifiedFlow", "Place", "certified_flow", "follow"]
+__all__ = ["CertifiedFlow", "Place", "certified_flow", "errors_of", "follow"]
 
 Array = NDArray[np.float64]
 
@@ -151,7 +150,8 @@ def _places(
         rounded = 32.0 * _U * (flow.norm(state) + piece.travel)
         whole = (piece.error + move + rounded) * (1.0 + 1e-12)
         seen = piece.observation + piece.view.gain(piece.travel + whole) * (move + rounded)
-        yield Place(float(t), state, flow.parameter_error(whole), seen)
+        error = flow.parameter_error(whole) + flow.evaluation_error(state)
+        yield Place(float(t), state, error, seen)
 
 
 def _move(piece: Piece, loss: RadialLoss, late: float) -> float:
@@ -221,6 +221,36 @@ def certified_flow(
         train=train,
         form=flow.label,
     )
+
+
+def errors_of(
+    problem: Problem,
+    network: TwoLayerNetwork,
+    train: str,
+    times: Array,
+    parameters: Sequence[tuple[Array, Array]],
+    observations: Sequence[Array],
+    interrupted: Callable[[], bool],
+    rtol: float = 1e-12,
+    atol: float = 1e-14,
+) -> tuple[Array, Array]:
+    """Return bounds on the errors of θ, as (z, N) or (z, P), and of y, as they were computed.
+
+    At every time it is the distance to the certified flow, plus the bound of that.
+    """
+    smooth, loss = square_flow(problem, network, train), problem.loss
+    assert isinstance(loss, RadialLoss)
+    error, seen = np.full(times.size, np.inf), np.full(times.size, np.inf)
+    for j, place in enumerate(follow(smooth, loss, times, rtol, atol)):
+        there, r = smooth.parameters(place.state), smooth.residual(place.state)
+        gap = distance(network, parameters[j], there, train)
+        size = distance(network, parameters[j], (0.0 * there[0], 0.0 * there[1]), train)
+        error[j] = (gap + place.error + 1e-15 * size) * (1.0 + 1e-9)
+        off = float(np.linalg.norm(observations[j] - problem.observation - r))
+        seen[j] = (off + place.observation) * (1.0 + 1e-9)
+        if interrupted():
+            break
+    return error, seen
 
 
 def distance(

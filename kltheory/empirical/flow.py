@@ -8,6 +8,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kltheory.empirical.certified import errors_of
+from kltheory.empirical.enclosure import why_not
 from kltheory.empirical.flow_batch import Flow, run_flows
 from kltheory.empirical.forms import FlowForm, ObservationForm, make_form
 from kltheory.empirical.interrupt import deferred_interrupt
@@ -15,7 +17,7 @@ from kltheory.empirical.mirror import MirrorForm
 from kltheory.empirical.network import TwoLayerNetwork, check_train
 from kltheory.empirical.reduced import has_reduction, reduce
 from kltheory.empirical.step_size import unstable_from
-from kltheory.empirical.trajectory import Accuracy, Trajectory
+from kltheory.empirical.trajectory import Accuracy, Trajectory, increasing_times
 from kltheory.errors import InputError
 from kltheory.problem import Problem
 
@@ -43,14 +45,14 @@ _SHORT = 500.0
 def flow(
     problem: Problem, network: TwoLayerNetwork, train: str = ..., *, times: ArrayLike,
     tol: float = ..., rtol: float = ..., atol: float = ..., form: str = ...,
-    sigma_min: bool = ..., max_evaluations: int = ...,
+    sigma_min: bool = ..., certify: bool = ..., max_evaluations: int = ...,
     progress: Callable[[int, int], None] | None = ...,
 ) -> Trajectory: ...  # fmt: skip
 @overload
 def flow(
     problem: Sequence[Problem], network: Sequence[TwoLayerNetwork], train: str = ..., *,
     times: ArrayLike, tol: float = ..., rtol: float = ..., atol: float = ..., form: str = ...,
-    sigma_min: bool = ..., max_evaluations: int = ...,
+    sigma_min: bool = ..., certify: bool = ..., max_evaluations: int = ...,
     progress: Callable[[int, int], None] | None = ...,
 ) -> list[Trajectory]: ...  # fmt: skip
 def flow(
@@ -64,6 +66,7 @@ def flow(
     atol: float = 1e-12,
     form: str = "auto",
     sigma_min: bool = False,
+    certify: bool = False,
     max_evaluations: int = 1_000_000,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trajectory | list[Trajectory]:
@@ -75,7 +78,11 @@ def flow(
     m × m Jacobian, one by one.  For a nonlinear F: z and V, by DOP853.
     `rtol` and `atol` control the error of each step in those variables; `accuracy` of the result
     repeats them, and with both layers trained says how well the conserved quantities were kept.
-    With `sigma_min`, σ_min(J_g) is evaluated at every time.  Ctrl-C keeps what was computed.
+    With `sigma_min`, σ_min(J_g) is evaluated at every time.
+    With `certify`, `accuracy.error` bounds ‖θ̂(t) - θ(t)‖ at every time, θ̂ what is returned and θ
+    the exact flow, and `accuracy.observation_error` the same of y: a second integration is followed
+    with a proof (see `certified_flow`, also for where there is one), and the distance to it added.
+    Ctrl-C keeps what was computed.
     `progress` is called with (thousandths done, 1000) over all flows.
 
     >>> import numpy as np
@@ -100,13 +107,16 @@ def flow(
             raise InputError(f"{name}: got {value!r}; it must be a positive number.")
     for p, net in zip(problems, networks, strict=True):
         p.require_size(net.n)
+        if certify:
+            _require_certified(form, p, net, train)
     integrations = [
         Integration(_form_until(float(grid[-1]), form, p, net, train), train, rtol, atol, tol)
         for p, net in zip(problems, networks, strict=True)
     ]
     with deferred_interrupt() as interrupted:
         _run_all(integrations, grid, max_evaluations, interrupted, progress)
-    runs = [integration.trajectory(sigma_min) for integration in integrations]
+        errors = [one.errors(interrupted) if certify else None for one in integrations]
+    runs = [one.trajectory(sigma_min, e) for one, e in zip(integrations, errors, strict=True)]
     return runs[0] if single else runs
 
 
@@ -151,14 +161,13 @@ def _run_all(
             finished += 1
 
 
-def increasing_times(times: ArrayLike) -> Array:
-    """Return times as an increasing array from 0 on, or refuse them."""
-    grid = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    if grid.ndim != 1 or grid.size == 0 or not np.isfinite(grid).all():
-        raise InputError("times: give a list of finite numbers.")
-    if grid[0] < 0 or (np.diff(grid) <= 0).any():
-        raise InputError("times: give them in increasing order, from 0 on.")
-    return grid
+def _require_certified(form: str, problem: Problem, network: TwoLayerNetwork, train: str) -> None:
+    """Refuse what has no certified flow."""
+    reason = why_not(problem, network, train)
+    if reason is None and form not in ("auto", "mirror", "observation"):
+        reason = f"form {form!r} has other variables; use 'auto'"
+    if reason is not None:
+        raise InputError(f"certify: there is no certified flow here: {reason}.")
 
 
 def _form_until(
@@ -297,8 +306,25 @@ class Integration:
         if not self.times or self.times[-1] < t:
             self.keep(t, state)
 
-    def trajectory(self, sigma_min: bool) -> Trajectory:
+    def errors(self, interrupted: Callable[[], bool]) -> tuple[Array, Array]:
+        """Return certified bounds on the errors of θ and of y at the states that were kept."""
+        form = self.form
+        if isinstance(form, MirrorForm):
+            network = form.network
+            parameters = [(form.z(state), form.matrix) for state in self.states]
+        else:
+            assert isinstance(form, ObservationForm)
+            network = form.reduced.network
+            parameters = [form.parts(state) for state in self.states]
+        y = [form.observe(state) for state in self.states]
+        times = np.array(self.times)
+        return errors_of(self.problem, network, self.train, times, parameters, y, interrupted)
+
+    def trajectory(
+        self, sigma_min: bool, certified: tuple[Array, Array] | None = None
+    ) -> Trajectory:
         """Evaluate everything at the states that were kept."""
+        error, observation_error = (None, None) if certified is None else certified
         form, problem = self.form, self.problem
         y = [form.observe(state) for state in self.states]
         loss = np.array([float(problem.loss_value(v)) for v in y])
@@ -333,7 +359,9 @@ class Integration:
             converged=self.status == "tolerance",
             status=self.status,
             reason=self._reason(float(t[-1]), float(loss[-1])),
-            accuracy=Accuracy(self.method, self.rtol, self.atol, self._conservation()),
+            accuracy=Accuracy(
+                self.method, self.rtol, self.atol, self._conservation(), error, observation_error
+            ),
         )
 
     def _reason(self, t: float, loss: float) -> str:

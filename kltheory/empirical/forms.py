@@ -158,20 +158,21 @@ class ObservationForm(_Weighted):
         self.weights = np.full(self.start.size, float(reduced.k))
         self.weights[: reduced.k] = 1.0 / reduced.network.omega
 
-    def _parts(self, state: Array) -> tuple[Array, Array]:
+    def parts(self, state: Array) -> tuple[Array, Array]:
+        """Return z and Q V/√k, or N."""
         k = self.reduced.k
         inner = state[k:].reshape(self.reduced.inner.shape) if self.both else self.reduced.inner
         return state[:k], inner
 
     def observe(self, state: Array) -> Array:
         """Return U S P φ(z), or N φ(z)."""
-        z, inner = self._parts(state)
+        z, inner = self.parts(state)
         x = inner @ self.reduced.network.activation.phi(z)
         return np.asarray(x if self.reduced.outer is None else self.reduced.outer @ x)
 
     def velocity(self, state: Array, y: Array) -> Array:
         """Return the gradient in (z, P): that in z times ω, that in P over k."""
-        z, inner = self._parts(state)
+        z, inner = self.parts(state)
         net, outer = self.reduced.network, self.reduced.outer
         q = self.problem.loss_gradient(y)
         if outer is not None:
@@ -183,7 +184,7 @@ class ObservationForm(_Weighted):
 
     def network_at(self, state: Array) -> TwoLayerNetwork:
         """Return the full network with this z and Q V."""
-        z, inner = self._parts(state)
+        z, inner = self.parts(state)
         return self.reduced.trained(z, inner.copy() if self.both else None)
 
 

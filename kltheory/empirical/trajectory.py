@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kltheory.empirical.network import TwoLayerNetwork
+from kltheory.errors import InputError
 from kltheory.shown import Content, Facts, Shown, Table, figure, thinned
 
-__all__ = ["STATUS", "Accuracy", "Trajectory"]
+__all__ = ["STATUS", "Accuracy", "Trajectory", "increasing_times"]
 
 Array = NDArray[np.float64]
 
@@ -23,7 +24,24 @@ or the time were used up; the loss is not finite; no step can be verified above 
 LAYERS = {"hidden": "hidden layer trained", "both": "both layers trained"}
 
 
-@dataclass(frozen=True, slots=True)
+def increasing_times(times: ArrayLike) -> Array:
+    """Return times as an increasing array from 0 on, or refuse them."""
+    grid = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    if grid.ndim != 1 or grid.size == 0 or not np.isfinite(grid).all():
+        raise InputError("times: give a list of finite numbers.")
+    if grid[0] < 0 or (np.diff(grid) <= 0).any():
+        raise InputError("times: give them in increasing order, from 0 on.")
+    return grid
+
+
+def plain(values: Array | None) -> list[float | None] | None:
+    """Return plain data; a number that is not finite is None."""
+    if values is None:
+        return None
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Accuracy(Shown):
     """How accurately the gradient flow was integrated."""
 
@@ -36,6 +54,11 @@ class Accuracy(Shown):
     conservation: float | None = None
     """Both layers trained: the largest drift of ‖V_i‖² - G(z_i)/ω, which is constant in the exact
     flow; an error of the integration that was seen, not a bound."""
+    error: Array | None = None
+    """With `flow(certify=True)`: a proved bound on ‖θ̂(t) - θ(t)‖ at every time, θ̂ being the state
+    that was returned; inf from where it is lost."""
+    observation_error: Array | None = None
+    """The same of ‖ŷ(t) - y(t)‖."""
 
     def content(self) -> Content:
         """Return what it says."""
@@ -49,6 +72,9 @@ class Accuracy(Shown):
         ]
         if self.conservation is not None:
             found.append(("drift of the conserved ‖V_i‖² - G(z_i)/ω", figure(self.conservation)))
+        for name, bound in (("θ", self.error), ("y", self.observation_error)):
+            if bound is not None:
+                found.append((f"certified error of {name}", f"<= {figure(float(bound.max()))}"))
         return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,6 +84,8 @@ class Accuracy(Shown):
             "rtol": self.rtol,
             "atol": self.atol,
             "conservation": self.conservation,
+            "error": plain(self.error),
+            "observation_error": plain(self.observation_error),
         }
 
 
@@ -120,12 +148,6 @@ class Trajectory(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; a number that is not finite is None."""
-
-        def plain(values: Array | None) -> list[float | None] | None:
-            if values is None:
-                return None
-            return [float(v) if np.isfinite(v) else None for v in values]
-
         return {
             "t": plain(self.t),
             "loss": plain(self.loss),
