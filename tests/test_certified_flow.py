@@ -404,3 +404,19 @@ def test_jacobian_of_phase_retrieval_has_its_lipschitz_constant() -> None:
     row = phase_retrieval(a[:1], [1.0])
     change = np.linalg.norm(row.jacobian_at(a[0]) - row.jacobian_at(0 * a[0]), 2)
     assert change == pytest.approx(row.jacobian.lipschitz * np.linalg.norm(a[0]))
+
+
+@pytest.mark.parametrize("z", [0.93, 2.33, 3.73, 5.98])
+def test_the_rounding_of_z_is_part_of_the_error(z: float) -> None:
+    """A flow that hardly moves, z' = φ'(z)(y - arctan z), against 50 digits: z is off by its ulp."""
+    from mpmath import MPContext
+
+    ctx = MPContext()
+    ctx.dps = 50
+    net = TwoLayerNetwork([1.0], [[z]], [[1.0]], "arctan")
+    y = float(net.forward()[0]) + 1e-7
+    t = 1e-5
+    found = certified_flow(Problem([[1.0]], [y]), net, times=[t])
+    start = ctx.mpf(z)  # by Taylor: the next term is below 1e-24
+    exact = start + ctx.mpf(t) / (1 + start**2) * (ctx.mpf(y) - ctx.atan(start))
+    assert abs(ctx.mpf(float(found.network.z[0])) - exact) <= found.error[0] < 1e-13

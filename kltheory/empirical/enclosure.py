@@ -146,6 +146,9 @@ class SquareFlow(Protocol):
     def parameter_error(self, error: float) -> float:
         """Return a bound on ‖θ̂ - θ‖ from one on the state."""
 
+    def evaluation_error(self, state: Array) -> float:
+        """Return a bound on what rounding does to θ where it is evaluated at a state."""
+
     def network_at(self, state: Array) -> TwoLayerNetwork:
         """Return the network at a state."""
 
@@ -214,6 +217,10 @@ class ParameterFlow:
     def parameter_error(self, error: float) -> float:
         """Return the same: the state is θ."""
         return error
+
+    def evaluation_error(self, state: Array) -> float:
+        """Return 0: the state is θ."""
+        return 0.0
 
     def network_at(self, state: Array) -> TwoLayerNetwork:
         """Return the network."""
@@ -342,6 +349,20 @@ class MirrorFlow:
         """Return √ω B1‖N‖ times the error, since dz/dζ = φ' and ζ = Z(z0) - ωNᵀS."""
         return self.matrices.root * self.matrices.b1 * self.matrices.spectral * error
 
+    def evaluation_error(self, state: Array) -> float:
+        """Return ‖Δz‖/√ω for the z that is found from Z(z) = ζ."""
+        return self.z_rounding(state, self.form.z(state)) / self.matrices.root
+
+    def z_rounding(self, state: Array, z: Array) -> float:
+        """Return a bound on ‖z - z(S)‖: Δz = φ' ΔZ, read off from Z(z), twice."""
+        at, form = self.matrices, self.form
+        lift = at.omega * (np.abs(state) @ np.abs(form.matrix))
+        zeta = form.Z0 - at.omega * (state @ form.matrix)
+        off = np.abs(form.branches.Z(z) - zeta)
+        off += (at.m + 24) * _U * (np.abs(form.Z0) + np.abs(zeta) + lift)
+        slope = np.linalg.norm(at.activation.dphi(z) * off)
+        return 2.0 * float(slope) + 16.0 * _U * float(np.linalg.norm(z))
+
     def network_at(self, state: Array) -> TwoLayerNetwork:
         """Return the network."""
         return self.form.network_at(state)
@@ -385,15 +406,9 @@ class _MirrorView:
         """Return the rounding error of r, twice; that of z is read off from Z(z)."""
         at, form = self.matrices, self.flow.form
         z = form.z(self.state)
-        phi, dphi = at.activation.phi(z), at.activation.dphi(z)
-        lift = at.omega * (np.abs(self.state) @ np.abs(form.matrix))
-        zeta = form.Z0 - at.omega * (self.state @ form.matrix)
-        off = np.abs(form.branches.Z(z) - zeta)
-        off += (at.m + 24) * _U * (np.abs(form.Z0) + np.abs(zeta) + lift)
         wide = at.omega * radius * at.spectral
-        dz = 2.0 * float(np.linalg.norm(dphi * off)) + 16.0 * _U * float(np.linalg.norm(z))
-        dz += (at.m + 24) * _U * at.b1 * wide
-        features = float(np.linalg.norm(phi)) + at.b1**2 * wide
+        dz = self.flow.z_rounding(self.state, z) + (at.m + 24) * _U * at.b1 * wide
+        features = float(np.linalg.norm(at.activation.phi(z))) + at.b1**2 * wide
         dr = at.size * at.sum_rounding(features) + at.spectral * at.b1 * dz
         dr += 2.0 * _U * at.observed + self.gain(radius) * 16.0 * _U * radius
         return dr, dr
