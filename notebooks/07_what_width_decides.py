@@ -46,7 +46,7 @@
 # \mathcal L(y(t)) \le \frac{D(a^*, a(0))}{t}. \tag{7.2}$$
 #
 # No assumption on the width, on the initialisation or on laziness. The network is not convex in
-# its weights, but it is in $a$. **Zero loss is reached exactly if $y$ is in the zonotope**, and otherwise
+# its weights, but it is in $a$. **Zero loss is reached, in the limit, exactly if $y$ is in the zonotope**, and otherwise
 # the square loss tends to $\frac12\operatorname{dist}(y, N[0,1]^k)^2$.
 #
 # **A proof of impossibility** is a direction $v$ in which $y$ lies further out than the whole zonotope:
@@ -178,7 +178,8 @@ plt.show()
 # ### Figure 1 of the paper, without training
 #
 # The paper shows the share of networks that converge, over the number of unknowns $n$ and of
-# neurons $k$, from thousands of runs of 25,000 steps each. We decide each cell by (7.1):
+# neurons $k$: 50 runs for each cell, of up to 25,000 steps. We decide each cell by (7.1), without a
+# step:
 
 # %%
 m, draws = 10, 12
@@ -211,13 +212,13 @@ plt.show()
 #
 # ## Discussion
 #
-# - What decides is not a neural tangent kernel but whether $y$ is in a convex set. Widths from
-#   lesson 5 that are sufficient for a proof are hundreds of times larger.
+# - What decides is not a neural tangent kernel but whether $y$ is in a convex set. The
+#   widths of lesson 5, which are enough for a proof, are many times larger.
 # - (7.2) holds for every start, but $1/t$ is slow and $D$ can be large. For $y$ in the interior
 #   `kl.mirror_rate` proves an exponential rate, which may be slow too.
 # - With both layers trained no such limit exists: the output weights can grow. Then lesson 5's
 #   theorem C says that sigmoid networks of *every* width reach zero loss.
-# - The paper reads its Figure 1 as a border that grows with $n$. In the setting that we simulate it
+# - The paper reads its Figure 1 as a border that grows at least quadratically with $n$. In the setting that we simulate it
 #   does not. Not all settings of the figure are in the text, so that the difference cannot be
 #   traced: one reports what one has simulated.
 

@@ -117,9 +117,7 @@ for kind, A in (
     ("array", matrix),
 ):
     problem = kl.Problem(A, y, signal=truth, noise=noise)
-    print(
-        f"{kind:16} σ_F = {problem.sigma_F:.6f}   L_F = {problem.norm_F:.6f}   rank {problem.rank}"
-    )
+    print(f"{kind:15} σ_F = {problem.sigma_F:.6f}, L_F = {problem.norm_F:.6f}")
 
 # %% [markdown]
 # ### Guarantee out
@@ -132,11 +130,10 @@ law = found.law("C0")
 size = np.linalg.norm(noise)
 stop = law.stopping_time(size)
 promised = kl.signal_error(law.psi(stop), mu=problem.sigma_F, noise=size)
-print(f"{found.verdict} with k = {network.k} neurons for {n} unknowns, rate {found['C0'].rate:.4g}")
+print(f"{found.verdict} with k = {network.k} neurons for {n} unknowns")
 print(f"stop at t* = {stop:.4g}: then the data error is at most {2 * size:.3g}")
-print(
-    f"and the signal is wrong by at most {promised.value:.3g}; its norm is {np.linalg.norm(truth):.3g}"
-)
+print(f"and the signal is wrong by at most {promised.value:.3g}")
+print(f"(its norm is {np.linalg.norm(truth):.3g})")
 
 # %% [markdown]
 # ### Is it true?
@@ -144,7 +141,13 @@ print(
 # %%
 times = np.linspace(0, stop, 41)
 checked = kl.check(
-    problem, network, train="both", times=times, mu=problem.sigma_F, lip_f=problem.norm_F, dist=0
+    problem,
+    network,
+    train="both",
+    times=times,
+    mu=problem.sigma_F,
+    lip_f=problem.norm_F,
+    dist=0,
 )
 run = kl.flow(problem, network, train="both", times=times)
 data_error = np.linalg.norm(smear(run.network.forward()) - smear(truth))
@@ -209,13 +212,8 @@ saturated = kl.Problem(
 )
 print(jacobian_test(saturated.operator, saturated.jacobian, truth / 2).message)
 found = kl.certify(saturated, network, train="both")
-print(
-    found.verdict,
-    "by",
-    found.best.name,
-    "- if σ_F = 0.2 is a lower bound; evidence:",
-    found.best.evidence.value,
-)
+print(f"{found.verdict} by {found.best.name}, if σ_F is at least 0.2")
+print(f"evidence: {found.best.evidence.value}")
 
 # %% [markdown]
 # ## Discussion
