@@ -408,7 +408,7 @@ def test_jacobian_of_phase_retrieval_has_its_lipschitz_constant() -> None:
 
 @pytest.mark.parametrize("z", [0.93, 2.33, 3.73, 5.98])
 def test_the_rounding_of_z_is_part_of_the_error(z: float) -> None:
-    """A flow that hardly moves, z' = φ'(z)(y - arctan z), against 50 digits: z is off by its ulp."""
+    """A flow that hardly moves, z' = φ'(z)(y - arctan z), in 50 digits: z is off by its ulp."""
     from mpmath import MPContext
 
     ctx = MPContext()
