@@ -42,6 +42,7 @@ _HOME = {
     "certified_flow": "kltheory.empirical.certified",
     "certified_distance": "kltheory.empirical.compare",
     "compare": "kltheory.empirical.compare",
+    "reproduce": "kltheory.paper.figures",
     "audit": "kltheory.paper.audit",
     "RateLaw": "kltheory.rates",
     "Bound": "kltheory.rates",

@@ -103,6 +103,8 @@ def monomial(d: Desingularizer) -> tuple[sp.Expr, sp.Expr] | None:
 def power_law(d: Desingularizer, c: sp.Expr, alpha: sp.Expr) -> RateLaw:
     """Corollary 3.3 for ψ(s) = c s^α, α a number or a symbol; all three cases if it is a symbol.
 
+    Corrected: see `kltheory audit E11`, and E4 for the exponents that are empty.
+
     α < 1/2: polynomial; α = 1/2: exponential; α > 1/2: extinction in finite time, which A-1
     excludes (the gradient of such a loss is not Lipschitz at its minimum).
     """
