@@ -101,9 +101,7 @@ axis.set(xlabel="steps of gradient descent", title="semi-convergence")
 axis.legend(frameon=False)
 plt.show()
 print(f"the best reconstruction is after {best} steps, error {run.signal_error.min():.3g}")
-print(
-    f"after {steps} steps the residual is {run.residual[-1]:.3g} and the error {run.signal_error[-1]:.3g}"
-)
+print(f"after {steps} steps the error is {run.signal_error[-1]:.3g}")
 
 # %% [markdown]
 # The residual keeps falling and looks like progress. The signal is best after about a thousand steps;
@@ -138,10 +136,9 @@ promise = kl.rate("sqrt(2*s)").bound(
     sigma_f=sigma_F, sigma_j=sigma_J, loss0=constants.value("loss0"), noise=size
 )
 data_error = np.linalg.norm(blur @ short.network.forward() - blur @ truth)
-print(f"σ_F = {sigma_F:.2g}, σ_J = {sigma_J:.2g}: promised from t* = {promise.stopping_time():.2g}")
-print(
-    f"‖y(t) - ȳ‖ ≤ 2‖ε‖ = {2 * size:.2g} is true already at t = {short.t[-1]:.3g}: {data_error:.2g}"
-)
+print(f"σ_F = {sigma_F:.2g}, σ_J = {sigma_J:.2g}: t* = {promise.stopping_time():.2g}")
+print(f"the data error is below 2‖ε‖ = {2 * size:.2g} already at t = {short.t[-1]:.3g}:")
+print(f"‖y(t) - ȳ‖ = {data_error:.2g}")
 
 # %% [markdown]
 # ## Discussion

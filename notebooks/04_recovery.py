@@ -113,8 +113,9 @@ for name, A in operators.items():
     error = np.linalg.norm(run.network.forward() - picture.ravel())
     promised = kl.signal_error(law.psi(stop), mu=mu, noise=size).value
     rows.append((name, A, problem, law, run, stop, size / mu))
-    print(f"{name}: stop at t = {stop:.4g}; promised error {promised:.3g}, actual {error:.3g} at t = {run.t[-1]:.3g}"
-          f" (the picture has norm {np.linalg.norm(picture):.3g})")  # fmt: skip
+    print(f"{name}: stop at t = {stop:.4g}; the error is then at most {promised:.3g}")
+    print(f"    actual error at t = {run.t[-1]:.3g}: {error:.3g}")
+print(f"the picture has norm {np.linalg.norm(picture):.3g}")
 
 # %%
 figure, axes = plt.subplots(2, 3, figsize=(7, 4.8))
@@ -141,8 +142,10 @@ training = law.psi(t) / problem.sigma_F
 axis.semilogy(t, training, "-", color="#0b5ea8", label="training: ψ(L(t))/μ")
 axis.axhline(floor, ls="--", color="#b35806", label="noise: ‖ε‖/μ")
 axis.semilogy(t, training + floor, "-", color="black", lw=2, label="(4.2): their sum")
-actual = [np.linalg.norm(np.linalg.lstsq(A, problem.observation, rcond=None)[0] - picture.ravel())]
-axis.axhline(actual[0], ls=":", color="black", label="error of an exact fit")
+fit = np.linalg.lstsq(A, problem.observation, rcond=None)[0]
+axis.axhline(
+    np.linalg.norm(fit - picture.ravel()), ls=":", color="black", label="error of an exact fit"
+)
 axis.set(xlabel="t", ylabel="bound on ‖x(t) - x̄‖", title=name)
 axis.legend(frameon=False)
 plt.show()
