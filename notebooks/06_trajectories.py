@@ -120,7 +120,7 @@ figure, axis = plt.subplots(figsize=(7, 3.8))
 for name, (words, style) in names.items():
     axis.semilogy(stops, margins[name], style, marker="o", ms=4, color="#0b5ea8", label=words)
 axis.axhline(1, color="black", lw=0.8)
-axis.annotate("proved above this line", (168, 0.7), fontsize=9)
+axis.annotate("proved above this line", (178, 0.45), fontsize=9)
 axis.set(xlabel="t", ylabel="threshold / ψ(L(t))", title="hidden layer trained, k = 240")
 axis.legend(frameon=False, fontsize=8)
 plt.show()
