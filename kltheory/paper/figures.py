@@ -400,6 +400,8 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"its schema is not {_SCHEMA}")
         settings = {s["name"]: s["value"] for s in found["settings"]}
         figure, scale, engine, seed = (found[k] for k in ("figure", "scale", "engine", "seed"))
+        if not all(isinstance(word, str) for word in (figure, scale, engine, *settings)):
+            raise ValueError("its figure, scale, engine or the name of a setting is no text")
         known = {s.name: s.value for s in recipe(figure).settings}
         for name, value in settings.items():
             if name in known and not _alike(value, known[name]):

@@ -6,6 +6,7 @@ keeps the sweep's name and settings and refuses any other, and it is held by one
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -20,15 +21,18 @@ from kltheory.errors import InputError, KLTheoryError, LimitReached
 __all__ = ["Store", "canonical", "write_whole"]
 
 _APPLICATION = 0x6B6C7468  # "klth"
-_SCHEMA = "1"
+_SCHEMA = "2"
 _TABLES = (
     f"PRAGMA application_id = {_APPLICATION}",
     "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE runs (cell TEXT, run INTEGER, seed INTEGER NOT NULL, rows TEXT NOT NULL, "
-    "cpu REAL NOT NULL, PRIMARY KEY (cell, run)) WITHOUT ROWID",
+    "cpu REAL NOT NULL, sum TEXT NOT NULL, PRIMARY KEY (cell, run)) WITHOUT ROWID",
     "CREATE TABLE failures (cell TEXT, run INTEGER, seed INTEGER NOT NULL, error TEXT NOT NULL, "
     "PRIMARY KEY (cell, run)) WITHOUT ROWID",
 )
+
+_UNWRITABLE = ("readonly", "unable to open", "is full", "disk I/O error")
+"""What SQLite says where a file cannot be written; all else is damage."""
 
 
 class Busy(KLTheoryError):
@@ -44,6 +48,12 @@ def canonical(value: Any) -> str:
     '{"k":20,"n":60}'
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _sum(cell: str, run: int, seed: int, rows: str) -> str:
+    """Return what changes with any bit of a run that is kept."""
+    text = canonical([cell, run, seed, rows])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -78,16 +88,15 @@ class Store:
             raise InputError(f"cannot open {str(self.path)!r}: {error}.") from None
         try:
             self._open(fresh)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self._db.close()
             if "locked" in str(error):
                 raise Busy(
                     f"{str(self.path)!r} is in use by another run: wait for it, or write to "
                     "another directory."
                 ) from None
-            raise InputError(f"cannot write {str(self.path)!r}: {error}.") from None
-        except sqlite3.DatabaseError as error:
-            self._db.close()
+            if any(words in str(error) for words in _UNWRITABLE):
+                raise InputError(f"cannot write {str(self.path)!r}: {error}.") from None
             raise InputError(
                 f"{str(self.path)!r} is damaged or no store of results ({error}); it was left as "
                 "it is. Move it away, or write to another directory."
@@ -118,20 +127,30 @@ class Store:
         self._db.executemany("INSERT INTO about VALUES (?, ?)", self._about.items())
 
     def _check(self, fresh: bool) -> None:
-        """Refuse the store of another sweep, and say what differs."""
-        about = dict(self._db.execute("SELECT name, value FROM about").fetchall())
+        """Refuse the store of another sweep, and say what differs; and one that is damaged."""
+        tables = {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}
+        about = {}
+        if _TABLES[1] in tables:
+            about = dict(self._db.execute("SELECT name, value FROM about").fetchall())
         for key, what in (("schema", "format"), ("name", "figure")):
             if about.get(key) != self._about[key]:
                 raise InputError(
                     f"{str(self.path)!r} holds the {what} {about.get(key)!r}, not "
                     f"{self._about[key]!r}; write to another directory."
                 )
+        if tables != set(_TABLES[1:]):
+            raise sqlite3.DatabaseError("its tables are others")
         if fresh:
             self._db.execute("DELETE FROM runs")
             self._db.execute("DELETE FROM failures")
             self._db.executemany("REPLACE INTO about VALUES (?, ?)", self._about.items())
             return
-        old, new = (json.loads(a["settings"]) for a in (about, self._about))
+        try:
+            old, new = (json.loads(a["settings"]) for a in (about, self._about))
+        except (ValueError, KeyError, TypeError):
+            raise sqlite3.DatabaseError("its settings are unreadable") from None
+        if not isinstance(old, dict):
+            raise sqlite3.DatabaseError("its settings are unreadable")
         if old != new:
             names = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
             shown = "; ".join(f"{k}: {old.get(k)!r}, now {new.get(k)!r}" for k in names[:4])
@@ -139,6 +158,9 @@ class Store:
                 f"{str(self.path)!r} holds results of other settings ({shown}): write to another "
                 "directory, or start over without resuming."
             )
+        for *run, found in self._db.execute("SELECT cell, run, seed, rows, sum FROM runs"):
+            if not all(map(isinstance, run, (str, int, int, str))) or found != _sum(*run):
+                raise sqlite3.DatabaseError("a run in it was changed")
 
     @contextmanager
     def _transaction(self) -> Any:
@@ -163,7 +185,10 @@ class Store:
         runs = list(runs)
         try:
             with self._transaction():
-                self._db.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", runs)
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)",
+                    ((*run, _sum(*run[:4])) for run in runs),
+                )
                 self._db.executemany(
                     "DELETE FROM failures WHERE cell = ? AND run = ?", [r[:2] for r in runs]
                 )
