@@ -30,7 +30,7 @@ from kltheory.empirical.flow import Integration, flow_form
 from kltheory.empirical.network import TwoLayerNetwork, check_train
 from kltheory.empirical.seeded import LAWS
 from kltheory.errors import InputError, LimitReached
-from kltheory.loss_functions import LossFunction, RadialLoss
+from kltheory.loss_functions import LossFunction, RadialLoss, require_residual_loss
 from kltheory.numeric.certificate import (
     BOTH,
     HIDDEN,
@@ -92,6 +92,7 @@ class _Survey:
     ) -> None:
         check_train(train)
         problem.require_size(network.n)
+        require_residual_loss(problem.loss, "certificates are")
         self.problem, self.train = problem, train
         self.radial = isinstance(problem.loss, RadialLoss)
         self.psi = psi_of(problem.loss, problem.m) if psi is None else psi

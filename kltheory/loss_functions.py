@@ -1,6 +1,7 @@
 """Losses L_y(v) as numbers: value and gradient, over any leading axes.
 
-A loss acts on the residual r = v - y.  A radial loss is ℓ(‖r‖), a separable one Σ h(r_i).  What a
+Most act on the residual r = v - y alone; those that do not are subclasses of `ObservedLoss`, which
+may have a domain.  A radial loss is ℓ(‖r‖), a separable one Σ h(r_i).  What a
 radial loss adds is its weight w(ρ) = ℓ'(ρ)/ρ: then ∇L = w(‖r‖) r, so that all radial losses move
 a network along one path and only the clock differs.
 
@@ -27,9 +28,12 @@ __all__ = [
     "MSE",
     "Cauchy",
     "Huber",
+    "KLSoftmax",
     "LogCosh",
     "LossFunction",
     "MeanSquared",
+    "ObservedLoss",
+    "Poisson",
     "Power",
     "PseudoHuber",
     "Radial",
@@ -40,6 +44,7 @@ __all__ = [
     "WeightedMSE",
     "Welsch",
     "get",
+    "require_residual_loss",
 ]
 
 Array = NDArray[np.float64]
@@ -67,6 +72,9 @@ class LossFunction:
 
     def require_size(self, m: int) -> None:
         """Refuse a number of observations that the loss is not made for; most take any."""
+
+    def require_observation(self, y: Array) -> None:
+        """Refuse observations that the loss is not made for; most take any."""
 
     def parameters(self) -> dict[str, float]:
         """Return the parameters by name."""
@@ -120,6 +128,44 @@ class SeparableLoss(LossFunction):
     def gradient(self, v: ArrayLike, y: ArrayLike) -> Array:
         """Return h'(v_i - y_i), entry by entry."""
         return self.term_slope(np.subtract(v, y))
+
+
+class ObservedLoss(LossFunction):
+    """A loss of v and y that is not one of v - y; it may be defined for some v only.
+
+    Training takes it, step by step and run by run; certificates and guarantees do not.
+    """
+
+    __slots__ = ()
+    domain: ClassVar[str] = "any v"
+    """Where it is defined, in words."""
+
+    def inside(self, v: ArrayLike) -> bool:
+        """Return whether v is in the domain; elsewhere the value is inf."""
+        return True
+
+    def curvature(self, v: ArrayLike, y: ArrayLike) -> float:
+        """Return a bound on the eigenvalues of the Hessian at v, in the domain."""
+        raise NotImplementedError
+
+
+def require_residual_loss(loss: LossFunction, what: str) -> None:
+    """Refuse a loss that is not one of v - y, for `what` is known for those only."""
+    if isinstance(loss, ObservedLoss):
+        raise InputError(
+            f"loss {loss.name}: {what} for losses of v - y only, and this one depends on v and y "
+            "otherwise; train with kl.descend or kl.flow, or take another loss."
+        )
+
+
+def _excess(t: Array) -> Array:
+    """Return e^t - 1 - t ≥ 0 without cancellation."""
+    small = np.where(np.abs(t) < 0.1, t, 0.0)
+    series = np.ones_like(small)
+    for j in range(11, 2, -1):
+        series = 1.0 + series * small / j
+    with np.errstate(over="ignore"):
+        return np.where(small == t, 0.5 * small * small * series, np.expm1(t) - t)
 
 
 def _positive(name: str, parameter: str, value: float) -> None:
@@ -415,6 +461,94 @@ class PseudoHuber(SeparableLoss):
 
 
 @dataclass(frozen=True, slots=True)
+class KLSoftmax(ObservedLoss):
+    """KL(y ‖ softmax(v)) = Σ y_i log(y_i/q_i), q = softmax(v): y are probabilities.
+
+    Its minimisers are v = log y + c.
+
+    >>> KLSoftmax().gradient([0.0, 0.0], [0.25, 0.75]).tolist()
+    [0.25, -0.25]
+    """
+
+    name: ClassVar[str] = "kl-softmax"
+
+    def require_observation(self, y: Array) -> None:
+        """Refuse what are no probabilities, all positive."""
+        if not ((y > 0).all() and abs(float(y.sum()) - 1.0) <= 1e-12 * y.size):
+            raise InputError(
+                f"loss kl-softmax: the smallest entry of y is {y.min():.6g} and their sum is "
+                f"{y.sum():.15g}; they must be positive (soft labels) and sum to 1."
+            )
+
+    def _log_ratio(self, v: ArrayLike, y: ArrayLike) -> Array:
+        """Return log(q_i/y_i)."""
+        v = np.asarray(v, dtype=np.float64)
+        v = v - v.max(axis=-1, keepdims=True)
+        total = np.log(np.exp(v).sum(axis=-1, keepdims=True))
+        return np.asarray(v - total - np.log(y))
+
+    def value(self, v: ArrayLike, y: ArrayLike) -> Array:
+        """Return Σ y_i (e^t_i - 1 - t_i), t_i = log(q_i/y_i), whose terms are all ≥ 0."""
+        return np.asarray((np.asarray(y) * _excess(self._log_ratio(v, y))).sum(axis=-1))
+
+    def gradient(self, v: ArrayLike, y: ArrayLike) -> Array:
+        """Return q - y."""
+        return np.asarray(np.asarray(y) * np.expm1(self._log_ratio(v, y)))
+
+    def curvature(self, v: ArrayLike, y: ArrayLike) -> float:
+        """Return 1/2."""
+        return 0.5
+
+    def lipschitz(self, radius: float) -> float:
+        """Return 1/2: ⟨w, ∇²L w⟩ is the variance of w under q, at most (max w - min w)²/4."""
+        return 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Poisson(ObservedLoss):
+    """Σ v_i - y_i + y_i log(y_i/v_i) for v_i > 0: counts y_i > 0 of mean v_i.
+
+    >>> Poisson().gradient([1.0, 4.0], [2.0, 4.0]).tolist()
+    [-1.0, 0.0]
+    """
+
+    name: ClassVar[str] = "poisson"
+    domain: ClassVar[str] = "v_i > 0"
+
+    def require_observation(self, y: Array) -> None:
+        """Refuse y_i ≤ 0: at 0 the minimum is on the border of the domain."""
+        if not (y > 0).all():
+            raise InputError(
+                f"loss poisson: the smallest entry of y is {y.min():.6g}; all must be positive."
+            )
+
+    def inside(self, v: ArrayLike) -> bool:
+        """Return whether all v_i > 0."""
+        return bool((np.asarray(v) > 0).all())
+
+    def value(self, v: ArrayLike, y: ArrayLike) -> Array:
+        """Return Σ y_i (e^t_i - 1 - t_i), t_i = log(v_i/y_i); inf outside the domain."""
+        v, y = np.asarray(v, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.where(2.0 * v > y, np.log1p((v - y) / y), np.log(v / y))
+            terms = y * _excess(t)
+        return np.asarray(np.where(v > 0, terms, np.inf).sum(axis=-1))
+
+    def gradient(self, v: ArrayLike, y: ArrayLike) -> Array:
+        """Return 1 - y_i/v_i; not a number outside the domain."""
+        v, y = np.asarray(v, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        return np.asarray(np.divide(v - y, v, out=np.full((v - y).shape, np.nan), where=v > 0))
+
+    def curvature(self, v: ArrayLike, y: ArrayLike) -> float:
+        """Return max y_i/v_i²."""
+        return float(np.max(np.asarray(y) / np.square(v, dtype=np.float64)))
+
+    def lipschitz(self, radius: float) -> float:
+        """Refuse: ∇L grows without bound towards v_i = 0."""
+        raise InputError("loss poisson: its gradient is not Lipschitz towards v_i = 0.")
+
+
+@dataclass(frozen=True, slots=True)
 class Radial(RadialLoss):
     """A radial loss ℓ(‖v - y‖) given by ℓ and ℓ'.
 
@@ -467,6 +601,8 @@ LOSSES: dict[str, type[LossFunction]] = {
         PseudoHuber,
         Cauchy,
         Welsch,
+        KLSoftmax,
+        Poisson,
     )
 }
 """The losses that are asked for by name."""

@@ -80,6 +80,7 @@ class Problem:
         put(self, "loss_parameters", None)
         m = self.observation.size
         self.loss.require_size(m)
+        self.loss.require_observation(self.observation)
         if callable(self.operator) and not is_product_operator(self.operator):
             if not callable(self.jacobian):
                 raise InputError(

@@ -17,7 +17,15 @@ from kltheory.empirical.dynamics import descend, flow
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.step_size import safe_step
 from kltheory.errors import InputError, LimitReached
-from kltheory.loss_functions import LOSSES, LossFunction, Radial, RadialLoss, WeightedMSE, get
+from kltheory.loss_functions import (
+    LOSSES,
+    LossFunction,
+    ObservedLoss,
+    Radial,
+    RadialLoss,
+    WeightedMSE,
+    get,
+)
 from kltheory.problem import Problem, adjoint_test, jacobian_test, phase_retrieval
 
 
@@ -29,7 +37,8 @@ def _losses() -> list[LossFunction]:
         "huber": {"delta": 0.7},
         "pseudo-huber": {"delta": 1.3},
     }
-    made = [get(name, **needs.get(name, {})) for name in LOSSES]
+    of_residual = [name for name, kind in LOSSES.items() if not issubclass(kind, ObservedLoss)]
+    made = [get(name, **needs.get(name, {})) for name in of_residual]
     return [*made, Radial(lambda rho: rho**4 / 4, lambda rho: rho**3)]
 
 

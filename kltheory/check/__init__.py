@@ -36,7 +36,7 @@ from kltheory.check.observed import (
 from kltheory.check.result import CheckResult
 from kltheory.check.verdicts import VERDICTS, Check, judge
 from kltheory.errors import InputError, brief
-from kltheory.loss_functions import LossFunction, RadialLoss
+from kltheory.loss_functions import LossFunction, RadialLoss, require_residual_loss
 from kltheory.numeric.recovery import Assumption
 from kltheory.rates import RateLaw, rate
 
@@ -92,6 +92,7 @@ def check(
     if method == "flow" and (step_size is not None or verified):
         raise InputError("step_size and verified are for method='descent'; a flow takes times.")
     _whole_points(points)
+    require_residual_loss(problem.loss, "the guarantees are checked")
     constants = network.constants(problem, train)
     loss0 = constants.value("loss0")
     if not loss0 > 0:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kltheory.empirical.forms import SignalForm
 from kltheory.empirical.network import TwoLayerNetwork
+from kltheory.loss_functions import ObservedLoss
 from kltheory.problem import Problem
 
 __all__ = ["defect_bound", "jacobian_lipschitz"]
@@ -25,8 +26,13 @@ Array = NDArray[np.float64]
 
 
 def jacobian_lipschitz(problem: Problem) -> float | None:
-    """Return the attribute `lipschitz` of the Jacobian of a callable F, if it has one."""
-    value = None if problem.linear else getattr(problem.jacobian, "lipschitz", None)
+    """Return the attribute `lipschitz` of the Jacobian of a callable F, if it has one.
+
+    None for a loss that is not one of v - y: ‖∇L‖ is not bounded by ‖r‖ then.
+    """
+    if problem.linear or isinstance(problem.loss, ObservedLoss):
+        return None
+    value = getattr(problem.jacobian, "lipschitz", None)
     return None if value is None else float(value)
 
 

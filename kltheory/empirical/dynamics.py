@@ -33,9 +33,10 @@ from kltheory.empirical.network import TwoLayerNetwork, check_train
 from kltheory.empirical.reduced import Reduced, has_reduction, reduce
 from kltheory.empirical.single import SingleRun, run_single
 from kltheory.empirical.step_size import safe_step, unstable_from
-from kltheory.empirical.trajectory import Trajectory
+from kltheory.empirical.trajectory import Trajectory, left_domain
 from kltheory.empirical.verified import run_verified
 from kltheory.errors import InputError
+from kltheory.loss_functions import ObservedLoss
 from kltheory.problem import Problem
 
 __all__ = ["FORMS", "Trajectory", "descend", "flow"]
@@ -85,7 +86,8 @@ def descend(
     """Train by gradient descent θ⁺ = θ - η ∇L(y(θ)), until the loss is below `tol`.
 
     Lists of problems and networks give the same numbers as one by one.  Runs in the observation
-    form are computed as one batch; others, as of an F that is a function, one after the other.
+    form are computed as one batch; others, as of an F that is a function or of a loss that is not
+    one of v - y, one after the other.  Where y leaves the domain of the loss, the run ends.
     A run ends on the tolerance, on a proof that this width cannot reach it (`stop_failed`), or
     after `steps`; its `reason` says which.  Proofs are looked for with radial losses and F = A: for
     a bounded φ every 64 steps, for an unbounded one once, after some 20m steps.  Ctrl-C ends all
@@ -336,7 +338,7 @@ def _groups(
     """Return the runs that go together into one set of arrays."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for i, (problem, network) in enumerate(zip(problems, networks, strict=True)):
-        if labels[i] != "observation":
+        if labels[i] != "observation" or isinstance(problem.loss, ObservedLoss):
             continue
         whitened = settings.train == "both" or problem.m > network.n
         rank = problem.rank if whitened else 0
@@ -436,18 +438,22 @@ def _trajectory(
         steps=steps,
         converged=status == "tolerance",
         status=status,
-        reason=_reason(status, steps, settings.tol, float(losses[-1]), bound),
+        reason=_reason(problem, status, steps, settings.tol, float(losses[-1]), bound),
         lower_bound=bound,
     )
 
 
-def _reason(status: str, steps: int, tol: float, loss: float, bound: float) -> str:
+def _reason(
+    problem: Problem, status: str, steps: int, tol: float, loss: float, bound: float
+) -> str:
     if status == "tolerance":
         return f"the loss fell below {tol:g} at step {steps}"
     if status == "failure":
         return f"proved at step {steps}: at this width the loss stays above {bound:.3g}; widen"
     if status == "diverged":
         return f"the loss is not finite at step {steps}; take a smaller step"
+    if status == "domain":
+        return left_domain(problem, f"step {steps}", steps == 0)
     if status == "stalled":
         return f"no step can be verified above rounding after step {steps}, at loss {loss:.3g}"
     if status == "interrupted":

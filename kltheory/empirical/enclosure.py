@@ -36,6 +36,7 @@ from kltheory.loss_functions import (
     Cauchy,
     Huber,
     MeanSquared,
+    ObservedLoss,
     Power,
     RadialLoss,
     SquaredNorm,
@@ -416,6 +417,8 @@ class _MirrorView:
 
 def why_not(problem: Problem, network: TwoLayerNetwork, train: str) -> str | None:
     """Return why there is no certified flow here, or None if there is one."""
+    if isinstance(problem.loss, ObservedLoss):
+        return f"it needs a loss of v - y; {problem.loss.name} is not one"
     if not has_reduction(problem, train):
         return "it needs a linear F" + (" with a known row space" if problem.linear else "")
     if not isinstance(problem.loss, (MSE, SquaredNorm, MeanSquared, Power, Huber, Cauchy, Welsch)):

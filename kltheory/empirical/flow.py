@@ -17,8 +17,15 @@ from kltheory.empirical.mirror import MirrorForm
 from kltheory.empirical.network import TwoLayerNetwork, check_train
 from kltheory.empirical.reduced import has_reduction, reduce
 from kltheory.empirical.step_size import unstable_from
-from kltheory.empirical.trajectory import Accuracy, Trajectory, increasing_times
+from kltheory.empirical.trajectory import (
+    Accuracy,
+    Trajectory,
+    increasing_times,
+    left_domain,
+    not_finite,
+)
 from kltheory.errors import InputError
+from kltheory.loss_functions import ObservedLoss
 from kltheory.problem import Problem
 
 __all__ = [
@@ -136,7 +143,8 @@ def _run_all(
 
     groups: dict[tuple[object, ...], list[tuple[Integration, Flow]]] = {}
     for one in integrations:
-        if isinstance(one.form, ObservationForm):
+        if _batched(one):
+            assert isinstance(one.form, ObservationForm)
             reduced = one.form.reduced
             key = (reduced.inner.shape, one.problem.m, one.problem.loss, reduced.network.activation)
             groups.setdefault(key, []).append((one, Flow(one.form)))
@@ -156,9 +164,14 @@ def _run_all(
             one.take(flow)
         finished += len(flows)
     for one in integrations:
-        if not isinstance(one.form, ObservationForm):
+        if not _batched(one):
             one.run(grid, budget, interrupted, share)
             finished += 1
+
+
+def _batched(one: Integration) -> bool:
+    """Return whether a flow is computed together with others."""
+    return isinstance(one.form, ObservationForm) and not isinstance(one.problem.loss, ObservedLoss)
 
 
 def _require_certified(form: str, problem: Problem, network: TwoLayerNetwork, train: str) -> None:
@@ -184,9 +197,11 @@ def _form_until(
 def flow_form(label: str, problem: Problem, network: TwoLayerNetwork, train: str) -> FlowForm:
     """Return the variables in which a flow is followed; `label` is one of `FLOW_FORMS`."""
     reducible = has_reduction(problem, train)
-    mirrored = train == "hidden" and reducible
+    mirrored = train == "hidden" and reducible and not isinstance(problem.loss, ObservedLoss)
     if label == "mirror" and not mirrored:
-        raise InputError("form 'mirror' needs train='hidden' and a linear F; use 'auto'.")
+        raise InputError(
+            "form 'mirror' needs train='hidden', a linear F and a loss of v - y; use 'auto'."
+        )
     if label == "auto" and mirrored and network.activation.name in _QUICK_INVERSE:
         moving = bool((network.activation.dphi(network.z) != 0.0).all())
         label = "mirror" if moving and problem.m < network.k else label
@@ -264,6 +279,9 @@ class Integration:
             self.keep(pending.pop(), start)
         if self.loss(start) < self.tol:
             self._finish("tolerance", 0.0, start)
+            return
+        if not np.isfinite(self.loss(start)):
+            self._finish(not_finite(self.problem, self.form.observe(start)), 0.0, start)
             return
         if not pending:
             return
@@ -367,6 +385,8 @@ class Integration:
     def _reason(self, t: float, loss: float) -> str:
         if self.status == "tolerance":
             return f"the loss reached {self.tol:g} at t = {t:.6g}"
+        if self.status == "domain":
+            return left_domain(self.problem, f"t = {t:.6g}", t == 0.0)
         if self.status == "diverged":
             return f"the integrator failed after t = {t:.6g}"
         if self.status == "interrupted":

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kltheory.empirical.forms import Form
 from kltheory.empirical.network import TwoLayerNetwork
+from kltheory.empirical.trajectory import not_finite
 
 __all__ = ["SingleRun", "run_single"]
 
@@ -72,7 +73,7 @@ def run_single(
             run.residuals.append(float(np.linalg.norm(y - problem.observation)))
             last = True
             if not np.isfinite(loss):
-                run.status = "diverged"
+                run.status = not_finite(problem, y)
             elif loss < tol:
                 run.status = "tolerance"
             elif j == steps:

@@ -19,7 +19,13 @@ from kltheory.constants import Evidence
 from kltheory.empirical.network import TwoLayerNetwork, check_train
 from kltheory.empirical.reduced import Reduced, has_reduction, reduce
 from kltheory.errors import InputError
-from kltheory.loss_functions import Radial, RadialLoss, SeparableLoss
+from kltheory.loss_functions import (
+    ObservedLoss,
+    Radial,
+    RadialLoss,
+    SeparableLoss,
+    require_residual_loss,
+)
 from kltheory.problem import Problem
 from kltheory.shown import Content, Facts, Shown, figure
 
@@ -86,12 +92,17 @@ def _observed(problem: Problem, network: TwoLayerNetwork, reduced: Reduced | Non
 
 
 def _weight(problem: Problem, y0: Array) -> float:
-    """Return the size of ∇L relative to r at the start: the stiffness of the loss there."""
+    """Return the size of ∇L relative to r at the start: the stiffness of the loss there.
+
+    For a loss that is not one of v - y, of its Hessian (1 outside the domain).
+    """
     loss = problem.loss
     r = y0 - problem.observation
     if isinstance(loss, RadialLoss):
         rho = float(np.linalg.norm(r))
         return float(loss.weight(np.array(rho))) if rho > 0 else loss.lipschitz(0.0)
+    if isinstance(loss, ObservedLoss):
+        return loss.curvature(y0, problem.observation) if loss.inside(y0) else 1.0
     assert isinstance(loss, SeparableLoss)
     moving = r != 0.0
     if not moving.any():
@@ -123,8 +134,8 @@ def safe_step(
 ) -> StepSize:
     """Return a step size under which descent is safe.
 
-    Output layer fixed and F = A: proved for all steps.  The gradient of the loss in θ is
-    β-Lipschitz along every step with
+    Output layer fixed, F = A and a loss of v - y: proved for all steps.  The gradient of the loss
+    in θ is β-Lipschitz along every step with
         β = ω [L B1² ‖N‖² + B2 max‖N_i‖ G0],  N = A V/√k,
     L the Lipschitz constant of ∇L on the ball of radius 2‖y(0) - y‖, G0 = sup‖∇L‖ on [L ≤ L0];
     then η = 1/β gives f(θ⁺) ≤ f(θ) - η‖∇f‖²/2.  Otherwise η = 1/(L λ_max(K)) of the kernel at the
@@ -135,12 +146,13 @@ def safe_step(
     problem.require_size(network.n)
     if reduced is None and has_reduction(problem, train):
         reduced = reduce(problem, network, train)
-    if train == "hidden" and reduced is not None:
+    observed = isinstance(problem.loss, ObservedLoss)
+    if train == "hidden" and reduced is not None and not observed:
         return _proved_step(problem, network, reduced)
     y0 = _observed(problem, network, reduced)
     rho = float(np.linalg.norm(y0 - problem.observation))
     largest = float(np.linalg.eigvalsh(initial_kernel(problem, network, train, reduced))[-1])
-    stiffness = problem.loss.lipschitz(rho) * largest
+    stiffness = (_weight(problem, y0) if observed else problem.loss.lipschitz(rho)) * largest
     value = 1.0 / stiffness if stiffness > 0 else float("inf")
     return StepSize(value, Evidence.COMPUTED, "half the largest stable step at the initialisation")
 
@@ -184,6 +196,7 @@ def required_step(
     problem.require_size(network.n)
     if not (tol > 0 and steps >= 1):
         raise InputError(f"tol = {tol}, steps = {steps}: both must be positive.")
+    require_residual_loss(problem.loss, "the step for a tolerance is known")
     reduced = reduce(problem, network, train) if has_reduction(problem, train) else None
     values, vectors = np.linalg.eigh(initial_kernel(problem, network, train, reduced))
     values = np.maximum(values, 0.0)

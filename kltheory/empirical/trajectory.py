@@ -10,15 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.errors import InputError
+from kltheory.loss_functions import ObservedLoss
+from kltheory.problem import Problem
 from kltheory.shown import Content, Facts, Shown, Table, figure, thinned
 
 __all__ = ["STATUS", "Accuracy", "Trajectory", "increasing_times"]
 
 Array = NDArray[np.float64]
 
-STATUS = ("tolerance", "failure", "budget", "diverged", "stalled", "interrupted")
+STATUS = ("tolerance", "failure", "budget", "diverged", "domain", "stalled", "interrupted")
 """Why a run ended: the loss fell below the tolerance; it was proved that it never will; the steps
-or the time were used up; the loss is not finite; no step can be verified above rounding; Ctrl-C."""
+or the time were used up; the loss is not finite; y is where the loss is not defined; no step can be
+verified above rounding; Ctrl-C."""
 
 
 LAYERS = {"hidden": "hidden layer trained", "both": "both layers trained"}
@@ -32,6 +35,21 @@ def increasing_times(times: ArrayLike) -> Array:
     if grid[0] < 0 or (np.diff(grid) <= 0).any():
         raise InputError("times: give them in increasing order, from 0 on.")
     return grid
+
+
+def not_finite(problem: Problem, y: Array) -> str:
+    """Return why the loss is not finite at y: the status of a run that ends there."""
+    loss = problem.loss
+    outside = isinstance(loss, ObservedLoss) and np.isfinite(y).all() and not loss.inside(y)
+    return "domain" if outside else "diverged"
+
+
+def left_domain(problem: Problem, when: str, start: bool) -> str:
+    """Return the reason of a run with status "domain", in a sentence."""
+    where = f"the domain of the loss {problem.loss.name}, {problem.loss.domain}"
+    if start:
+        return f"y(0) is outside {where}: begin with a network inside it"
+    return f"y left {where}, at {when}; take a smaller step, or verified=True"
 
 
 def plain(values: Array | None) -> list[float | None] | None:
