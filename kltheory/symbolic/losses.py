@@ -589,7 +589,8 @@ def from_uniform_convexity(
     """ψ of a uniformly convex loss with modulus φ (Example 2.4, corrected); `phi` as text in x.
 
     Statement: ψ' = 1/φ₊⁻¹ with the monotone conjugate φ₊(a) = sup_x (ax - φ(x)) (the paper's text
-    has 1/φ₊: `kltheory audit E5`).  With a = φ'(x): s = φ₊(a) = x φ' - φ and ψ = ∫_0^x ξ φ''(ξ)/φ'(ξ) dξ.
+    has 1/φ₊: `kltheory audit E5`).  With a = φ'(x): s = φ₊(a) = x φ' - φ and
+    ψ = ∫_0^x ξ φ''(ξ)/φ'(ξ) dξ.
     Assumes: φ is C², strictly convex, φ(0) = φ'(0) = 0.  If φ'(∞) is finite, ψ has a finite radius.
     Raises `NotDesingularizing` where φ is not such, where no function has this modulus
     (φ(x)/x² → ∞ at 0), and where ψ would be infinite.
