@@ -19,6 +19,8 @@ def brief(value: Any, most: int = 40) -> str:
         return repr(value if len(value) <= most else value[: most - 6] + "...")
     above = abs(getattr(value, "numerator", 0)) if not isinstance(value, float) else 0
     below = getattr(value, "denominator", 1) if above else 1
+    if hasattr(value, "p") and hasattr(value, "q"):  # SymPy's rational numbers
+        above, below = abs(value.p), value.q
     if isinstance(above, int) and isinstance(below, int) and max(above, below) >= 10**most:
         power = round((above.bit_length() - below.bit_length()) * 0.30103)
         return f"about {'-' if value < 0 else ''}1e{power}"

@@ -13,7 +13,7 @@ import mpmath
 import sympy as sp
 from sympy import S
 
-from kltheory.errors import InputError, NotDesingularizing
+from kltheory.errors import InputError, NotDesingularizing, brief
 from kltheory.symbolic.evaluate import EvaluationError, compile_expr
 from kltheory.symbolic.inverse import simple_inverses
 from kltheory.symbolic.parse import parse, parse_number, to_text
@@ -127,7 +127,9 @@ class Desingularizer:
         """The curve s = S(p), ψ = P(p), p > 0, checked."""
         r0 = None if radius is None else exact(radius, "radius")
         if r0 is not None and not (r0.is_positive or r0 is S.Infinity):
-            raise InputError(f"radius = {r0} is given; r0 is a positive number")
+            raise InputError(f"radius = {brief(r0)} is given; r0 is a positive number")
+        if r0 is not None and r0.is_Rational and max(r0.p, r0.q) > 10**400:
+            raise InputError(f"radius = {brief(r0)} is given; r0 is at most 400 digits long")
         checker = _Checker(symbol, loss, value, r0)
         return cls(
             symbol,
