@@ -268,6 +268,20 @@ def test_recording_thins_what_is_kept_and_nothing_else() -> None:
     np.testing.assert_allclose(full.t, 0.5 * np.arange(801), rtol=1e-15)
 
 
+@pytest.mark.parametrize("step", [1e-6, 0.5])
+def test_drift_of_every_step_is_that_of_the_weights(step: float) -> None:
+    """Both layers: the sum over the steps is the norm of the difference, at every size of it."""
+    pairs = [_draw(s, k=40, activation=name) for s, name in enumerate(("sigmoid", "gelu", "tanh"))]
+    for problem, net in pairs:
+        options = {"step": step, "steps": 300, "tol": 0.0}
+        often = descend(problem, net, "both", **options)
+        rare = descend(problem, net, "both", every=5, **options)
+        full = descend(problem, net, "both", form="full", **options)
+        np.testing.assert_array_equal(often.losses, rare.losses)
+        np.testing.assert_allclose(often.drift[::5], rare.drift, rtol=1e-9)
+        np.testing.assert_allclose(often.drift, full.drift, rtol=1e-8)
+
+
 def test_watched_steps_measure_the_network_there() -> None:
     """‖x - x̄‖ and σ_min(J) at chosen steps are those of the network after so many steps."""
     problem, net = _draw(6)

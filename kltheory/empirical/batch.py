@@ -33,6 +33,8 @@ _PERIOD = 64
 """Runs start, proofs of failure are tried and shorter forms of the step are taken at multiples of
 so many steps: thus at the same steps of a run in any company.  A multiple of `rows.DELAY` and a
 divisor of `_CHUNK`."""
+_OFTEN = 4
+"""If the drift is recorded every so many steps or more often, ‖P - P0‖ is summed up on the way."""
 _PROOF_STEPS = 20
 """An unbounded φ: the proof of failure takes the time of some 2m steps; it is tried once, after so
 many times m steps.  A bounded φ is caught along the way, mostly at the first look."""
@@ -151,7 +153,8 @@ class _Engine:
         # A matrix that moves is written too.
         entries = q if first.train == "hidden" else 3 * (q + DELAY) // 2
         size = capacity(entries, k, len(jobs))
-        self.rows = Rows(size, first, problem.loss, network.activation, fast)
+        follow = every <= _OFTEN
+        self.rows = Rows(size, first, problem.loss, network.activation, fast, follow)
         self.box = image(network.activation) if first.train == "hidden" else None
         certifiable = stop_failed and tol > 0 and isinstance(problem.loss, RadialLoss)
         self.stop_failed = certifiable and self.box is not None

@@ -98,7 +98,8 @@ def descend(
     verified: halve the step until the loss falls by η‖∇f‖²/2 (then `step` is the first one tried).
     form: one of `FORMS`.
     every: record time, loss, residual and drift at every so many steps, and at the last;
-        `losses` holds every step in any case.
+        `losses` holds every step in any case.  With both layers trained the drift of every step
+        takes a quarter to two thirds more time, of every tenth step nearly none.
     watch: steps at which ‖x - x̄‖ (if the signal is known) and, with `sigma_min`, σ_min(J_g) are
         evaluated; multiples of `every`.  The last step is added.
     fast: for sigmoid and tanh, the step without exponentials: the same iterates to rounding.

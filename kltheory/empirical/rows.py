@@ -9,7 +9,9 @@ gives the same bits in whatever company it is computed.
 
 If V is trained, P changes by a matrix of rank one at every step.  These changes wait as the factors
 C and Φ of P + CΦ, the rows of Φ below those of P, so that one product serves both; after `DELAY`
-steps they are added at once.  P is thus written once in so many steps.
+steps they are added at once.  P is thus written once in so many steps.  Where the drift is wanted
+at nearly every step it is summed up: with Δ = P - P0, ‖Δ + cφᵀ‖² = ‖Δ‖² + ⟨c, 2Δφ + ‖φ‖²c⟩, and of
+Δφ = Pφ - P0φ the first is at hand.
 """
 
 from __future__ import annotations
@@ -80,9 +82,15 @@ class Rows:
     """`capacity` runs of one shape, loss, activation and training mode."""
 
     def __init__(
-        self, capacity: int, like: Reduced, loss: LossFunction, activation: Activation, fast: bool
+        self,
+        capacity: int,
+        like: Reduced,
+        loss: LossFunction,
+        activation: Activation,
+        fast: bool,
+        follow: bool = False,
     ) -> None:
-        """Allocate all buffers once."""
+        """Allocate all buffers once; with `follow`, ‖P - P0‖ is summed up at every step."""
         q, k = like.inner.shape
         self.loss, self.activation = loss, activation
         self.both = like.train == "both"
@@ -133,6 +141,11 @@ class Rows:
             self._gain = np.empty((capacity, q))
             self._change = np.empty((_BLOCK, q, k))
             self._swapped += [self.matrix0, self.scale, self.factors, self._gain]
+        self._follow = follow and self.both
+        if self._follow:
+            self._moved2 = np.empty(capacity)
+            self._twice = np.empty((capacity, q))
+            self._swapped += [self._moved2, self._twice, self.x]
 
     # -- rows --------------------------------------------------------------------------------
 
@@ -162,6 +175,9 @@ class Rows:
         if self.both:
             self.matrix0[row] = inner
             self.scale[row] = scale * self.unit
+            if self._follow:
+                self._moved2[row] = 0.0
+                self._twice[row] = 2.0 / np.square(self.scale[row])
             self._gain[row] = -step / (rate * job.k) * self.scale[row] ** 2
         elif self.shift:
             # The constant part of N φ goes to y.
@@ -206,8 +222,10 @@ class Rows:
         else:
             size = 3.0 / self.tanh.c**2
         squares = np.vecdot(self.moved[rows], self.moved[rows]) * size / self.omega[rows]
-        if self.both:
-            k = self.state.shape[1]
+        k = self.state.shape[1]
+        if self._follow:
+            squares += k * np.maximum(self._moved2[rows], 0.0)
+        elif self.both:
             for start in range(rows.start, rows.stop, _BLOCK):
                 block = slice(start, min(start + _BLOCK, rows.stop))
                 change = self._changes(block)
@@ -277,11 +295,20 @@ class Rows:
             for level, views in self._segments:
                 self._advance(level, *views)
         if self.both:
-            np.multiply(self.v[rows, : self.q], self._gain[rows],
-                        out=self.factors[rows, :, self.pending])  # fmt: skip
+            change = self.factors[rows, :, self.pending]
+            np.multiply(self.v[rows, : self.q], self._gain[rows], out=change)
+            if self._follow:
+                self._sum_up(active, change)
             self.pending += 1
             if self.pending == DELAY:
                 self._carry_out(active)
+
+    def _sum_up(self, active: int, change: Array) -> None:
+        """Add what the step about to be taken does to ‖P - P0‖²."""
+        rows, part = slice(0, active), self._part(0, active)
+        mean = part.x_inner - np.matvec(self.matrix0[rows], part.phi)
+        mean += change * (0.5 * np.vecdot(part.phi, part.phi))[:, None]
+        self._moved2[rows] += np.vecdot(mean, change * self._twice[rows])
 
     def _carry_out(self, active: int) -> None:
         """Add the pending changes, P ← P + CΦ, by BLAS, in place."""
