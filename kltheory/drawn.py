@@ -111,9 +111,10 @@ def bound_figure(law: RateLaw, bound: Bound) -> tuple[Figure, Columns]:
 
 
 def _psi(law: RateLaw) -> str:
-    """ψ in one line of letters."""
+    """ψ in one line of letters, or where it comes from."""
     psi = formulas(law).psi
-    return str(law.desingularizer) if psi is None else "ψ(s) = " + psi.unicode.replace("\n", "; ")
+    said = None if psi is None else "ψ(s) = " + psi.unicode.replace("\n", "; ")
+    return said if said and len(said) <= 90 else f"ψ: {law.desingularizer.source}"[:90]
 
 
 def curve_times(bound: Bound, points: int = _POINTS) -> tuple[Array, bool]:
@@ -153,6 +154,7 @@ def _loss_axis(ax: Axes, values: Array, words: str) -> None:
     top = float(np.nanmax(seen))
     ax.set_ylim(max(float(np.nanmin(seen)), top / (3 * _FALL)) / 2, 2 * top)
     ax.set_ylabel(words, fontsize=9)
+    ax.tick_params(axis="y", which="minor", labelsize=7)
 
 
 def _extinct(ax: Axes, bound: Bound) -> None:

@@ -105,7 +105,8 @@ def scene(
         low, high = RANGES[name]
         if not low <= value <= high:
             raise InputError(f"{name}: got {value!r}; it is from {low} to {high}.")
-    power, scale = float(1 / Fraction(alpha)), float(c)
+    scale = round(float(c), 6)  # short numbers stay short as fractions
+    power = float(1 / Fraction(alpha))
     profile = Radial(
         lambda r: (r / scale) ** power, lambda r: power / scale * (r / scale) ** (power - 1)
     )
@@ -115,7 +116,7 @@ def scene(
     error *= noise / float(np.linalg.norm(error))
     problem = Problem(operator, operator @ signal + error, loss=profile, signal=signal, noise=error)
     network = TwoLayerNetwork.draw(n=_N, k=k, d=_D, activation="tanh", seed=seed)
-    psi = registered_loss("lojasiewicz", alpha=Fraction(alpha), c=Fraction(str(c)))
+    psi = registered_loss("lojasiewicz", alpha=Fraction(alpha), c=Fraction(str(scale)))
     found = certify(problem, network, "both", psi=psi)
     r = problem.forward(network.forward()) - problem.observation
     singular = math.sqrt(np.linalg.eigvalsh(network.kernel("both"))[0])

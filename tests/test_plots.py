@@ -210,6 +210,17 @@ def test_a_figure_that_cannot_be_written_is_refused_before_the_work(
     assert said in capsys.readouterr().err
 
 
+def test_a_table_of_psi_is_drawn_where_there_are_numbers(tmp_path, capsys):
+    """Samples have bounds but no law to draw; the title says where ψ comes from."""
+    rows = [f"{s:.6g},{math.sqrt(2 * s):.6g}" for s in np.geomspace(1e-8, 2, 60)]
+    (tmp_path / "psi.csv").write_text("\n".join(["s,psi", *rows]), "utf-8")
+    words = ["bound", "--psi-table", str(tmp_path / "psi.csv"), "--plot", str(tmp_path / "f.svg")]
+    assert main(words) == 2
+    assert "needs numbers" in capsys.readouterr().err
+    assert main([*words, "--kappa", "1", "--loss0", "1"]) == 0
+    assert (tmp_path / "f.svg").exists()
+
+
 def test_the_sketch_falls_as_the_bound_does(capsys):
     """Each column of --sketch is at most as high as the one before, and the ends are named."""
     words = ["bound", "--loss", "mse", "--kappa", "1/4", "--loss0", "2", "--sketch"]

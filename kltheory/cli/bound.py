@@ -134,6 +134,8 @@ def _draw(report: Any, answer: Answer, plot: Path) -> None:
     from kltheory.drawn import bound_figure, law_figure, shown
 
     law, bound = answer.law, answer.bound
+    if bound is None and law.desingularizer.source.startswith("samples"):
+        raise InputError("--plot with --psi-table needs numbers: give --loss0 and --kappa")
     shown(
         law_figure(law) if bound is None else bound_figure(law, bound),
         plot,
