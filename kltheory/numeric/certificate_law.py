@@ -131,7 +131,7 @@ class Law:
         return _each(t, lambda x: self._at(x, "loss"))
 
     def psi(self, t: Any) -> Any:
-        """ψ(L(y(t))), and with it ‖y(t) - y‖, at most."""
+        """ψ(L(y(t))), and with it ‖y(t) - y‖, at most (‖y(t) - Py‖, P on Im A, if y is outside)."""
         return _each(t, lambda x: self._at(x, "psi"))
 
     def parameters(self, t: Any) -> Any:
@@ -186,7 +186,7 @@ class MirrorLaw:
         return _each(t, lambda x: min(self.loss0, float(self.mirror.loss_bound(_time(x)))))
 
     def psi(self, t: Any) -> Any:
-        """ψ(L(y(t))), and with it ‖y(t) - y‖, at most."""
+        """ψ(L(y(t))), and with it ‖y(t) - y‖, at most (‖y(t) - Py‖, P on Im A, if y is outside)."""
         return _each(t, self._error)
 
     def _error(self, t: Any) -> float:
