@@ -7,6 +7,7 @@ stay and halve their step.  With V trained the step tried is not carried out: it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -165,7 +166,7 @@ class _Engine:
         if step % self.every == 0:
             run.recorded.append(step)
             run.drift.append(self._drift(row))
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             self.stop(row, "diverged")
         elif value < self.tol:
             self.stop(row, "tolerance")
@@ -228,33 +229,43 @@ class _Engine:
         rho_tried, value_tried = self._losses(r_tried)
         fall = 0.5 * eta[:, 0] * speed
         good = value_tried <= value - fall
-        stalled = ~good & (fall < ROUNDING * value)
-        if self.both:
-            self._move_inner(np.flatnonzero(good), q)
-        if good.any():
+        tried = eta[:, 0].tolist()
+        if good.all():
+            stalled = ~good
+            if self.both:
+                self._move_inner(list(range(len(tried))), q)
             self.direction = None
-        np.copyto(z, z_tried, where=good[:, None])
-        np.copyto(phi, phi_tried, where=good[:, None])
-        np.copyto(self.r[rows], r_tried, where=good[:, None])
-        np.copyto(self.rho[rows], rho_tried, where=good)
-        np.copyto(value, value_tried, where=good)
+            z[...], phi[...], value[...] = z_tried, phi_tried, value_tried
+            self.r[rows], self.rho[rows] = r_tried, rho_tried
+        else:
+            stalled = ~good & (fall < ROUNDING * value)
+            if self.both:
+                self._move_inner(np.flatnonzero(good).tolist(), q)
+            if good.any():
+                self.direction = None
+            np.copyto(z, z_tried, where=good[:, None])
+            np.copyto(phi, phi_tried, where=good[:, None])
+            np.copyto(self.r[rows], r_tried, where=good[:, None])
+            np.copyto(self.rho[rows], rho_tried, where=good)
+            np.copyto(value, value_tried, where=good)
         # A step that was good at once may be twice as long next time.
-        for row in np.flatnonzero(good).tolist():
-            run = self.running[row].run
-            run.t.append(run.t[-1] + float(eta[row, 0]))
         double = good & self.at_once[rows]
-        eta[double, 0] = np.minimum(2.0 * eta[double, 0], self.top[rows][double])
-        eta[~good] *= 0.5
+        longer = np.minimum(2.0 * eta[:, 0], self.top[rows])
+        np.copyto(eta[:, 0], longer, where=double)
+        np.copyto(eta[:, 0], 0.5 * eta[:, 0], where=~good)
         self.at_once[rows] = good
         # From the last row on, so that a row that takes the place of another was seen already.
-        for row in reversed(range(len(self.running))):
-            if good[row]:
+        accepted, given_up = good.tolist(), stalled.tolist()
+        for row in reversed(range(len(tried))):
+            if accepted[row]:
+                run = self.running[row].run
+                run.t.append(run.t[-1] + tried[row])
                 self._note(row)
-            elif stalled[row]:
+            elif given_up[row]:
                 self.stop(row, "stalled")
 
-    def _move_inner(self, good: NDArray[np.intp], q: Array) -> None:
+    def _move_inner(self, good: list[int], q: Array) -> None:
         """P ← P - (η/k) q φᵀ, by BLAS, in place."""
         scale = (-self.eta[:, 0] / self.z.shape[1]).tolist()
-        for row in good.tolist():
+        for row in good:
             self._dger(scale[row], self.phi[row], q[row], a=self.inner[row].T, overwrite_a=1)
