@@ -320,11 +320,15 @@ def descent_bound(bound: Bound, *, step: Any, smoothness: Any) -> DescentBound:
 
 
 def concave(curve: Curve) -> bool:
-    """Whether ψ' = P'/S' does not increase, from L0 down to L0 e^{-1e6}."""
+    """Whether ψ' = P'/S' does not increase, from L0 down to L0 e^{-1e6}.
+
+    Seen at samples, and at each of them between two that are close: the sign of ψ'' there.
+    """
     slope = compile_expr(curve.P.diff(curve.symbol) / curve.S.diff(curve.symbol), curve.symbol)
     ctx = curve._ctx
     start = curve._start(ctx.prec)
-    steps = [k / 8 for k in range(160)] + [20 * 1.5**k for k in range(28)]
+    grid = [k / 8 for k in range(160)] + [20 * 1.5**k for k in range(28)]
+    steps = [x + close_by for x in grid for close_by in (0, 1e-6)]
     values = [slope.at_exp(ctx, start + x) for x in steps]
     close = 1 + ctx.mpf(10) ** -15
     return all(a <= b * close for a, b in pairwise(values))
