@@ -521,7 +521,7 @@ def test_theory_selects_the_rows(theory):
         ({"n": math.nan}, "n: got nan"),
         ({"n": 1e300}, "n: got 1e\\+300"),
         ({"m": -1}, "m: got -1"),
-        ({"m": "5"}, "m: got 5"),
+        ({"m": "5"}, "m: got '5'"),
         ({"sigma_f": 0}, "sigma_f: got 0"),
         ({"sigma_f": -1}, "sigma_f: got -1"),
         ({"sigma_f": math.nan}, "sigma_f: got nan"),
