@@ -586,6 +586,25 @@ def test_batched_integrator_is_the_one_of_scipy(train: str) -> None:
     assert counts[1] < 0.8 * counts[0]
 
 
+@pytest.mark.parametrize("form", ["observation", "signal"])
+@pytest.mark.parametrize("train", MODES)
+def test_steps_of_the_flow_end_on_times_that_are_far_apart(train: str, form: str) -> None:
+    """There the states are as good as those at the steps, at little cost; times between are not."""
+    problem, net = _draw(3, m=5, n=10, k=40)
+    times = 250.0 * unstable_from(problem, net, train) * np.array([0.3, 0.61, 1.0])
+    options = {"form": form, "rtol": 1e-10, "atol": 1e-12}
+    run = flow(problem, net, train, times=times, **options)
+    last = flow(problem, net, train, times=times[-1:], **options)
+    many = flow(problem, net, train, times=np.linspace(0.0, times[-1], 201), **options)
+    exact = flow(problem, net, train, times=times, form=form, rtol=1e-13, atol=1e-15)
+    fine = flow(problem, net, train, times=many.t, form=form, rtol=1e-13, atol=1e-15)
+    error = np.abs(run.drift - exact.drift)
+    assert error.max() < 1e-10
+    assert np.abs(many.drift - fine.drift).max() > 5 * error.max()
+    assert run.steps <= 1.15 * last.steps
+    np.testing.assert_array_equal(run.t, times)
+
+
 @pytest.mark.parametrize("form", ["mirror", "observation"])
 def test_flow_stops_where_the_loss_reaches_the_tolerance(form: str) -> None:
     """The last time is the first at which the loss is below tol."""
