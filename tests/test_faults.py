@@ -1,5 +1,6 @@
 """Faults: kills, a full disk, folders that cannot be written, two processes: nothing lost, said."""
 
+import contextlib
 import ctypes
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -45,12 +47,14 @@ def finish(words, **options):
 
 
 def kept(folder):
-    """How many runs a store holds."""
-    db = sqlite3.connect(f"file:{folder / 'fig2b.sqlite'}?mode=ro", uri=True, timeout=5)
-    try:
-        return db.execute("SELECT count(*) FROM runs").fetchone()[0]
-    finally:
-        db.close()
+    """How many runs a store holds, as the next program would find it; a copy is opened."""
+    with tempfile.TemporaryDirectory() as place:
+        for file in folder.glob("fig2b.sqlite*"):  # with the journal that a kill leaves
+            shutil.copy(file, place)
+        with contextlib.closing(sqlite3.connect(Path(place, "fig2b.sqlite"))) as db:
+            if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                return 0
+            return db.execute("SELECT count(*) FROM runs").fetchone()[0]
 
 
 def ended(session):
