@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from kltheory.activation import ACTIVATIONS
-from kltheory.check import check, law_of
-from kltheory.check.claims import Psi
-from kltheory.check.verdicts import VERDICTS
+from kltheory.checks import check, law_of
+from kltheory.checks.claims import Psi
+from kltheory.checks.verdicts import VERDICTS
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.errors import KLTheoryError
 from kltheory.problem import Problem

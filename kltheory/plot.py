@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from kltheory.check import CheckResult
+    from kltheory.checks import CheckResult
 
 __all__ = [
     "FORMATS",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.certify import certify
+from kltheory.certification import certify
 from kltheory.drawn import curve_times, scene_figure
 from kltheory.empirical.dynamics import flow
 from kltheory.empirical.network import TwoLayerNetwork

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kltheory.certify import _Survey
+from kltheory.certification import Survey
 from kltheory.empirical.flow import Integration, flow_form
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.errors import InputError
@@ -60,7 +60,7 @@ def random_matrix(rng, n):
 
 def near_threshold(rng, problem, network, train, loss):
     """y such that ψ(L0) is a share in ]0.9, 1[ of the threshold of some certificate."""
-    survey = _Survey(problem, network, train, None)
+    survey = Survey(problem, network, train, None)
     facts = survey.facts(network)
     names = ("P", "S3", "S4Q", "S4A", "q") if train == "hidden" else ("P", "S1", "V")
     chosen = ladder(facts, names=(str(rng.choice(names)),))[0]
@@ -127,7 +127,7 @@ def violations(problem, network, train, *, c=1):
 
     Returns the sentences and the names of the certificates that held.
     """
-    survey = _Survey(problem, network, train, None)
+    survey = Survey(problem, network, train, None)
     facts = survey.facts(network)
     certificates = list(ladder(facts))
     mirror = survey.mirror(network)

@@ -9,7 +9,7 @@ import pytest
 from certificate_cases import ACTIVATIONS, broken, measured, random_case, violations
 
 import kltheory as kl
-from kltheory.certify import _Survey
+from kltheory.certification import Survey
 from kltheory.empirical.dynamics import descend
 from kltheory.loss_functions import get as get_loss
 from kltheory.numeric.certificate import ladder, lowest_features
@@ -32,7 +32,7 @@ IDENTITY = from_callable(
 
 
 def facts_of(problem, network, train):
-    return _Survey(problem, network, train, None).facts(network)
+    return Survey(problem, network, train, None).facts(network)
 
 
 def at(y, activation, z0, train):
@@ -378,7 +378,7 @@ def descent_wrong(seed):
     problem, network, train = random_case(rng)
     if problem.loss.name in ("cauchy", "welsch"):
         return []
-    survey = _Survey(problem, network, train, None)
+    survey = Survey(problem, network, train, None)
     found = [c for c in ladder(survey.facts(network)) if 0 < c.threshold < 1e6]
     if not found or survey.void:
         return []
@@ -387,7 +387,7 @@ def descent_wrong(seed):
     start = problem.forward(network.forward())
     y = start + (problem.observation - start) * min(1.0, 0.45 * chosen.threshold / chosen.psi0)
     problem = kl.Problem(problem.operator, y, loss=problem.loss)
-    survey = _Survey(problem, network, train, None)
+    survey = Survey(problem, network, train, None)
     held = [c for c in ladder(survey.facts(network), c=half) if c.holds]
     if not held or survey.void:
         return []

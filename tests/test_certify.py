@@ -1,6 +1,5 @@
 """kl.certify and `kltheory certify`: verdicts, moments on line, smallest widths, formats."""
 
-import importlib
 import io
 import json
 import math
@@ -270,13 +269,6 @@ def test_a_certification_in_every_form(found):
     assert "S4Q" in console.export_text()
     with pytest.raises(InputError, match="there are: P, S3, S4Q, S4A, q, M"):
         found["V"]
-
-
-def test_the_module_is_the_function():
-    """`kl.certify` can be called, whichever of the module and the function was imported first."""
-    module = importlib.import_module("kltheory.certify")
-    problem, net = gaussian(2, 3), draw(3, 50)
-    assert module(problem, net).verdict == module.certify(problem, net).verdict
 
 
 def test_bad_input_is_explained():

@@ -1,6 +1,5 @@
 """Guarantees against trajectories: what holds is found to hold, and what is false is found out."""
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kltheory as kl
-from kltheory.check.observed import RTOL, follow_descent, follow_flow
-from kltheory.check.verdicts import SLACK, VERDICTS
+from kltheory.checks.observed import RTOL, follow_descent, follow_flow
+from kltheory.checks.verdicts import SLACK, VERDICTS
 from kltheory.errors import InputError
 from kltheory.numeric.user_activation import from_callable
 
@@ -440,15 +439,6 @@ def test_long_data_is_thinned_and_says_so():
 
 
 # -- use ---------------------------------------------------------------------------------------
-
-
-def test_module_and_function_share_a_name():
-    """`kl.check` can be called, whether or not its module was imported first."""
-    module = importlib.import_module("kltheory.check")
-    problem, net = near((1, 2), 40, "sigmoid", "hidden", 0.5, 2)
-    assert kl.check(problem, net, points=4).holds
-    assert module(problem, net, points=4).holds
-    assert module.check(problem, net, points=4).holds
 
 
 def test_a_radial_loss_of_ones_own_needs_its_psi():

@@ -155,7 +155,7 @@ def test_drawing_changes_no_setting_of_matplotlib(data, tmp_path, capsys):
 def test_several_runs_are_drawn_as_a_band():
     """A figure of several runs at the same times has the band of the least and the largest."""
     pytest.importorskip("matplotlib")
-    from kltheory.check import check_trajectory
+    from kltheory.checks import check_trajectory
     from kltheory.plot import check_figure
 
     t = np.linspace(0, 4, 9)

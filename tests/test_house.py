@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -474,3 +475,9 @@ def test_links_and_devices_stay_what_they_are(tmp_path):
     assert link.is_symlink()
     assert target.read_text() == "text\n"
     assert Path("/dev/null").is_char_device()
+
+
+def test_no_module_hides_a_public_name():
+    """`kl.certify` is the function, whatever was imported before: no module has its name."""
+    modules = {module.name for module in pkgutil.iter_modules(kltheory.__path__)}
+    assert not modules & set(kltheory.__all__)

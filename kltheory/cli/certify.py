@@ -16,7 +16,7 @@ from kltheory.cli.limits import Seconds, within
 from kltheory.cli.options import emit, format_option, json_text, keep, output_option
 
 if TYPE_CHECKING:
-    from kltheory.certify import Certification
+    from kltheory.certification import Certification
 
 #: Address space of one call, in bytes; NumPy reserves more than it uses.
 _MEMORY = 8 << 30
@@ -65,7 +65,7 @@ def command(
     ψ(L0) is below its threshold.  The verdict is certified, impossible (with a separating
     direction) or not certified.  Exit code 0: certified; 1: not.
     """
-    from kltheory.certify import certify
+    from kltheory.certification import certify
 
     keep((options["operator"], options["observation"]), (output,))
     with within(limit, memory=_MEMORY):

@@ -26,7 +26,7 @@ from kltheory.cli.options import (
 from kltheory.errors import InputError
 
 if TYPE_CHECKING:
-    from kltheory.check import CheckResult
+    from kltheory.checks import CheckResult
 
 _MEMORY = 8 << 30
 
@@ -144,7 +144,7 @@ def _given(option: str) -> bool:
 
 def _trained(options: dict[str, Any]) -> CheckResult:
     """Train the network of the options."""
-    from kltheory.check import check
+    from kltheory.checks import check
 
     for name in (*_CONSTANTS, "psi", "y_norm", "precision"):
         if _given(name):
@@ -194,7 +194,7 @@ def _points(options: dict[str, Any]) -> dict[str, Any]:
 
 def _read(trajectory: str, options: dict[str, Any]) -> CheckResult:
     """Take the trajectory of a file."""
-    from kltheory.check import check_trajectory
+    from kltheory.checks import check_trajectory
     from kltheory.files import read_columns
 
     mine = ("operator", "gaussian", "observation", "noise_level", "k", "d", "activation", "train",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.check.observed import Observed
+from kltheory.checks.observed import Observed
 from kltheory.errors import InputError
 from kltheory.numeric.curve import Curve
 from kltheory.numeric.recovery import Assumption, local_signal_error

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.certify import _Survey
-from kltheory.check.claims import Claim
-from kltheory.check.observed import Observed
+from kltheory.certification import Survey
+from kltheory.checks.claims import Claim
+from kltheory.checks.observed import Observed
 from kltheory.errors import LimitReached
 from kltheory.loss_functions import Radial, RadialLoss
 from kltheory.numeric.certificate import Certificate, ladder
@@ -48,7 +48,7 @@ def certificate_claims(
     if network.k * network.n > 4_000_000:
         return
     try:
-        survey = _Survey(problem, network, train, psi)
+        survey = Survey(problem, network, train, psi)
         facts = survey.facts(network)
     except LimitReached:
         return

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.check.claims import Claim
-from kltheory.check.observed import COLUMNS, Observed
+from kltheory.checks.claims import Claim
+from kltheory.checks.observed import COLUMNS, Observed
 from kltheory.errors import KLTheoryError
 from kltheory.numeric.recovery import Assumption
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kltheory import report
-from kltheory.check.observed import Observed
-from kltheory.check.verdicts import VERDICTS, Check, counts
+from kltheory.checks.observed import Observed
+from kltheory.checks.verdicts import VERDICTS, Check, counts
 
 if TYPE_CHECKING:
     from pathlib import Path

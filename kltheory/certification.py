@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +47,7 @@ from kltheory.symbolic.losses import loss as registered_loss
 if TYPE_CHECKING:
     from kltheory.report import Page
 
-__all__ = ["Certification", "Online", "Smallest", "certify", "psi_of"]
+__all__ = ["Certification", "Online", "Smallest", "Survey", "certify", "psi_of"]
 
 Array = NDArray[np.float64]
 
@@ -84,7 +82,7 @@ def psi_of(loss: LossFunction, m: int) -> Desingularizer | None:
     return None if loss.name == "radial" else registered_loss(loss.name, **values)
 
 
-class _Survey:
+class Survey:
     """Measures networks on one problem; what does not change along a run is kept."""
 
     def __init__(
@@ -475,7 +473,7 @@ def certify(
 
     Raises InputError for shapes that do not fit, or a network that was not drawn (smallest_k).
     """
-    survey = _Survey(problem, network, train, psi)
+    survey = Survey(problem, network, train, psi)
     facts, reach = survey.facts(network), None
     certificates, notes = ladder(facts), []
     mirror = survey.mirror(network)
@@ -537,7 +535,7 @@ class _Watch:
     wherever it is computed.
     """
 
-    def __init__(self, survey: _Survey, network: TwoLayerNetwork, method: str) -> None:
+    def __init__(self, survey: Survey, network: TwoLayerNetwork, method: str) -> None:
         self.survey, self.c = survey, Fraction(1 if method == "flow" else "1/2")
         linear, both = survey.problem.linear, survey.train == "both"
         self.cheap = 4 + (survey.problem.rank if linear and not both else network.n)
@@ -586,7 +584,7 @@ class _Watch:
 
 
 def _online(
-    survey: _Survey,
+    survey: Survey,
     network: TwoLayerNetwork,
     method: str,
     tol: float,
@@ -622,7 +620,7 @@ def _online(
 
 
 def _follow_flow(
-    watch: _Watch, survey: _Survey, network: TwoLayerNetwork, tol: float, budget: int
+    watch: _Watch, survey: Survey, network: TwoLayerNetwork, tol: float, budget: int
 ) -> None:
     """The gradient flow, examined between two steps of the integrator."""
     problem, train = survey.problem, survey.train
@@ -656,7 +654,7 @@ def _follow_flow(
         look()
 
 
-def _unit_of_time(survey: _Survey, network: TwoLayerNetwork) -> float:
+def _unit_of_time(survey: Survey, network: TwoLayerNetwork) -> float:
     """1/(‖K‖² ‖∇L‖/‖r‖), the shortest time in which the residual changes."""
     problem = survey.problem
     kernel = np.linalg.eigvalsh(network.kernel(survey.train, problem))[-1]
@@ -668,7 +666,7 @@ def _unit_of_time(survey: _Survey, network: TwoLayerNetwork) -> float:
 
 
 def _follow_descent(
-    watch: _Watch, survey: _Survey, network: TwoLayerNetwork, tol: float, budget: int
+    watch: _Watch, survey: Survey, network: TwoLayerNetwork, tol: float, budget: int
 ) -> None:
     """Descent whose every step has L⁺ ≤ L - η‖∇f‖²/2, examined between stretches of it."""
     step: float | str = "safe"
@@ -685,7 +683,7 @@ def _follow_descent(
             return
 
 
-def _require_concave(survey: _Survey, facts: Facts) -> None:
+def _require_concave(survey: Survey, facts: Facts) -> None:
     """ψ is concave on [0, L0]: of the losses of the registry Cauchy's and Welsch's only near 0."""
     if facts.void is None and not (survey.psi and is_concave(survey.psi, facts.loss0)):
         raise InputError(
@@ -698,7 +696,7 @@ def _require_concave(survey: _Survey, facts: Facts) -> None:
 # The smallest width
 
 
-def _smallest(survey: _Survey, network: TwoLayerNetwork) -> tuple[Smallest, ...]:
+def _smallest(survey: Survey, network: TwoLayerNetwork) -> tuple[Smallest, ...]:
     """For each certificate the smallest k, by doubling and bisection with common seeds."""
     redraw = _redrawn(network)
     most = max(1, min(_MOST_NEURONS, _MOST_ENTRIES // network.n))
@@ -710,7 +708,7 @@ def _smallest(survey: _Survey, network: TwoLayerNetwork) -> tuple[Smallest, ...]
 
     def certificate(k: int, name: str) -> Certificate:
         if (k, name) not in held:
-            at = _Survey(survey.problem, network, survey.train, survey.psi)
+            at = Survey(survey.problem, network, survey.train, survey.psi)
             drawn = redraw(k)
             if name == "M":
                 mirror = at.mirror(drawn)
@@ -847,12 +845,3 @@ def _online_said(online: Online) -> str:
         share = f"{100 * online.share:.1f} % of the time"
         said += f" (moments examined: {online.examined}, {share})"
     return said
-
-
-class _Module(ModuleType):
-    """This module, which can be called like its function: both are `kltheory.certify`."""
-
-    __call__ = staticmethod(certify)
-
-
-sys.modules[__name__].__class__ = _Module

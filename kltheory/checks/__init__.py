@@ -12,20 +12,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kltheory.certify import psi_of
-from kltheory.check.claims import Claim, Setting, theorem_claims
-from kltheory.check.ladder import certificate_claims
-from kltheory.check.observed import (
+from kltheory.certification import psi_of
+from kltheory.checks.claims import Claim, Setting, theorem_claims
+from kltheory.checks.ladder import certificate_claims
+from kltheory.checks.observed import (
     POINTS,
     ROWS,
     Observed,
@@ -33,8 +31,8 @@ from kltheory.check.observed import (
     follow_flow,
     from_columns,
 )
-from kltheory.check.result import CheckResult
-from kltheory.check.verdicts import VERDICTS, Check, judge
+from kltheory.checks.result import CheckResult
+from kltheory.checks.verdicts import VERDICTS, Check, judge
 from kltheory.errors import InputError, brief
 from kltheory.loss_functions import LossFunction, RadialLoss, require_residual_loss
 from kltheory.numeric.recovery import Assumption
@@ -351,14 +349,3 @@ def _shown(s: Setting) -> dict[str, float]:
         "noise": s.noise, "mu": s.mu, "L_F": s.lip_f, "dist": s.dist, "L_J": s.lip_jacobian,
     }  # fmt: skip
     return {name: value for name, value in names.items() if value is not None}
-
-
-class _Callable(ModuleType):
-    """`kltheory.check` names this module and the function: calling the module calls the function,
-    so that it does not matter which of the two was imported first."""
-
-    def __call__(self, *arguments: Any, **options: Any) -> CheckResult:
-        return check(*arguments, **options)
-
-
-sys.modules[__name__].__class__ = _Callable
