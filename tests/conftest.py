@@ -1,7 +1,12 @@
 """What all tests share: how hard Hypothesis searches, and that programs run this source tree."""
 
 import os
+import signal
 from pathlib import Path
+
+# Before NumPy is loaded: small matrices on several threads cost time and change last digits.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 from hypothesis import settings
 
@@ -11,3 +16,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # A test that starts `python -m kltheory` in another folder runs the files beside these tests.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+
+# Started in the background, this process ignores Ctrl-C, and so would the programs that it starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import click
 
 from kltheory.errors import LimitReached
 
-#: Address space that one command may take, in bytes.
+#: Address space that one command may take besides what is taken when it starts, in bytes.
 MEMORY = 1 << 30
 
 
@@ -69,6 +70,15 @@ def within(seconds: float, *, option: str = "--limit", memory: int = MEMORY) -> 
         restore()
 
 
+def _taken() -> int:
+    """The address space of this process now; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return 0
+
+
 def _limit_memory(memory: int) -> Any:
     """Lower the soft limit of address space; returns what puts it back."""
     try:
@@ -76,6 +86,7 @@ def _limit_memory(memory: int) -> Any:
     except ImportError:  # not a Unix
         return lambda: None
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    memory += _taken()
     if soft != resource.RLIM_INFINITY and soft <= memory:
         return lambda: None
     try:
