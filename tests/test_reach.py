@@ -440,3 +440,16 @@ def test_results_are_plain_data() -> None:
     for y in (0.5, 5.0, 2.0):
         json.dumps(reachability([[2.0]], [y], 0.0, 1.0).to_dict(), allow_nan=False)
     json.dumps(box_limit([[2.0]], [5.0], 0.0, 1.0).to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("ends", [(0, 1), (-1, 1), (0, np.inf), (-np.inf, np.inf)])
+def test_nothing_reaches_zero_and_no_more(ends):
+    """With N = 0 (V(0) = 0), y = 0 is attained and every other y is impossible, at its norm."""
+    there = reachability(np.zeros((2, 3)), np.zeros(2), *ends)
+    assert there.attainable
+    assert there.interior
+    assert there.margin > 0
+    beyond = reachability(np.zeros((2, 3)), [3.0, 4.0], *ends)
+    assert beyond.attainable is False
+    assert 4.9999999 < beyond.distance <= 5
+    assert beyond.limit_loss <= 12.5 <= beyond.limit_loss_upper

@@ -187,6 +187,8 @@ def reachability(
     """
     with np.errstate(all="ignore"):  # what overflows proves nothing
         search = _Search.of(N, y, low, high, matrix_error, end_error)
+        if not search.image.N.any() and not np.any(matrix_error):
+            return _of_nothing(search)
         return search.found() if search.run(tol) or search.whitened(tol) else search.border()
 
 
@@ -456,6 +458,41 @@ class _Search:
         return Reach(
             verdict, verdict, None, reason, witness=self.point, limit_loss_upper=self.upper()
         )
+
+
+def _of_nothing(search: _Search) -> Reach:
+    """Return what is reached with N = 0: y = 0 from every state, and nothing else."""
+    low, high, y = search.image.low, search.image.high, search.y * search.unit
+    a = np.where(np.isfinite(low), low + 1.0, np.where(np.isfinite(high), high - 1.0, 0.0))
+    a = np.where(np.isfinite(low) & np.isfinite(high), low + (high - low) / 2, a)
+    if not y.any():
+        room = np.minimum(a - low, high - a)[low < high]
+        reason = "attainable: N = 0 gives y = 0 in every state"
+        return Reach(
+            True,
+            True,
+            "exact",
+            reason,
+            margin=float(room.min(initial=1.0)),
+            witness=a,
+            witness_error=0.0,
+        )
+    size = math.hypot(*y.tolist())
+    slack = 16 * math.ulp(1.0)
+    loss = min(0.5 * size * size, 0.5 * float(np.finfo(float).max))
+    reason = "impossible: N = 0 gives 0 in every state, and y is not 0"
+    return Reach(
+        False,
+        False,
+        "exact",
+        reason,
+        distance=size * (1 - slack),
+        witness=a,
+        separating=y / size,
+        separating_exact=tuple(Fraction(float(entry)) for entry in y),
+        limit_loss=loss * (1 - slack),
+        limit_loss_upper=loss * (1 + slack),
+    )
 
 
 class _Moving:
