@@ -158,7 +158,7 @@ def all_calls(folder, names):
         for parameter in command.params:
             values = [*NUMBERS, *WORDS, *names]
             if parameter.name in ("output", "plot", "out"):  # these are for writing
-                values = [v for v in values if v not in names or "missing" in v]
+                values = [v for v in values if v not in names or "missing/" in v]
             yield from changed(base, parameter, values)
 
 
