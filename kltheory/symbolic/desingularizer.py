@@ -387,7 +387,7 @@ class _Checker:
                     f"{name} = {to_text(expr)} is not a real number near 0; it must be real,"
                     " continuous and 0 at 0"
                 )
-            if any(v != v for v in values):
+            if not all(self.ctx.isfinite(v) for v in values):
                 raise NotDesingularizing(
                     f"{name} = {to_text(expr)} is beyond what can be evaluated near 0: that it"
                     " tends to 0 is not seen; give it in another form"
