@@ -520,8 +520,10 @@ def certify(
 # On line
 
 
-_SHARE = 0.05
-"""Share of a run's work that its certificates may take."""
+_SHARE = 0.025
+"""Share of a run's work, counted in evaluations of the gradient, that its certificates may take.
+
+It leaves room for what an evaluation costs besides, so that the share of the time is below 0.05."""
 _GLANCE = 2
 """What a glance at h and the residual costs, in evaluations of the gradient."""
 _FINE = 250

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import kltheory as kl
-from kltheory import cli
+from kltheory import certification, cli
 from kltheory.errors import InputError
 from kltheory.loss_functions import Radial
 
@@ -194,14 +194,31 @@ def test_what_holds_at_the_start_is_proved_at_the_start():
     assert descent.certificate.c == 0.5
 
 
-def test_certificates_on_line_are_cheap():
-    """A run of thousands of steps spends at most 5 % of its time on its certificates."""
-    problem, net = gaussian(10, 60), draw(60, 400)
+@pytest.mark.parametrize(
+    ("sizes", "activation", "train", "method"),
+    [
+        ((3, 6, 4), "softplus", "hidden", "descent"),
+        ((10, 60, 400), "sigmoid", "hidden", "descent"),
+        ((5, 10, 4), "tanh", "both", "flow"),
+    ],
+)
+def test_certificates_on_line_are_cheap(sizes, activation, train, method, monkeypatch):
+    """At every look the work of all looks so far is below 5 % of the evaluations of the run."""
+    m, n, k = sizes
+    problem, net = gaussian(m, n, 1), draw(n, k, activation=activation, seed=1)
     shares = []
-    for _ in range(3):
-        found = kl.certify(problem, net, online="descent", tol=1e-30).online
-        shares.append(found.share)
-    assert min(shares) <= 0.05
+    look = certification._Watch.look
+
+    def counted(watch, at, network, evaluations):
+        done = look(watch, at, network, evaluations)
+        shares.append(watch.cost / evaluations)
+        return done
+
+    monkeypatch.setattr(certification._Watch, "look", counted)
+    found = kl.certify(problem, net, train, online=method, tol=1e-30).online
+    assert found.at > 0
+    assert found.examined == len(shares) >= 1
+    assert max(shares) <= 0.05
 
 
 def test_descent_needs_a_concave_psi():

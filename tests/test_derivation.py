@@ -71,10 +71,10 @@ def test_without_closed_forms_the_numeric_route_is_explained():
 @pytest.mark.parametrize("exponent", ["0.4999999", "0.5000001"])
 def test_exponents_near_one_half_take_no_time(exponent):
     """Powers with millions of digits are never written out."""
-    started = time.monotonic()
+    started = time.process_time()
     steps = derive_steps(law_of(f"2*s**{exponent}")).steps
     assert "bracket" in steps[6].why
-    assert time.monotonic() - started < 15
+    assert time.process_time() - started < 15
 
 
 def test_extinction_is_the_last_step_of_a_law_of_finite_time():

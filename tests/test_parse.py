@@ -449,10 +449,10 @@ def test_hostile_texts_are_refused_at_once(tmp_path: Path) -> None:
     texts = hostile(str(marker))
     assert len(texts) >= 60
     for text in texts:
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(ParseError):
             parse(text)
-        assert time.perf_counter() - start < LIMIT, text[:80]
+        assert time.process_time() - start < LIMIT, text[:80]
     assert not marker.exists()
 
 
@@ -488,9 +488,9 @@ HARD = [
 @pytest.mark.parametrize("text", HARD, ids=[h[:30] for h in HARD])
 def test_hard_texts_are_read_quickly(text: str) -> None:
     """A text near the limits is accepted, and quickly."""
-    start = time.perf_counter()
+    start = time.process_time()
     parse(text)
-    assert time.perf_counter() - start < LIMIT
+    assert time.process_time() - start < LIMIT
 
 
 def _random_expression(rng: random.Random, depth: int) -> str:
@@ -550,14 +550,14 @@ def test_fuzzed_texts() -> None:
     accepted = 0
     for _ in range(5000):
         text = _fuzz(rng)
-        start = time.perf_counter()
+        start = time.process_time()
         refused, expr = None, s
         try:
             expr = parse(text).expr
             accepted += 1
         except ParseError as error:
             refused = error
-        assert time.perf_counter() - start < LIMIT, text
+        assert time.process_time() - start < LIMIT, text
         assert not expr.has(sp.nan, sp.zoo, sp.oo, sp.I)
         if refused:
             assert refused.position is not None
