@@ -3,7 +3,8 @@
     python benchmarks/dynamics.py [--quick]
 
 One thread, CPU time, medians over rounds in which the candidates take turns.  Compared with
-(1) straightforward loops in PyTorch and JAX: autograd, float32, one network at a time;
+(1) straightforward loops in PyTorch and JAX: autograd, float32, one network at a time; for PyTorch
+    both as its tutorials write it, with modules and an optimizer, and bare, on tensors alone;
 (2) the two matrix products of a step alone; (3) 25,000 descent steps, for the Newton limit;
 (4) runs one by one, for batches.  Then the accuracy of the reductions, of the fast step, of the
 conserved quantities and of the certified distance.  In brackets: what is asked for.
@@ -72,7 +73,42 @@ def load() -> str:
 def torch_loop(
     problem: Problem, net: TwoLayerNetwork, train: str, steps: int
 ) -> Callable[[], object]:
-    """Return the loop that one would write in PyTorch."""
+    """Return the loop as PyTorch's tutorials write it: modules, `backward`, an optimizer."""
+    import torch
+
+    torch.set_num_threads(1)
+    a, y, u = (
+        torch.tensor(v, dtype=torch.float32) for v in (problem.operator, problem.observation, net.u)
+    )
+    hidden = torch.nn.Linear(net.d, net.k, bias=False)
+    outer = torch.nn.Linear(net.k, net.n, bias=False)
+    model = torch.nn.Sequential(hidden, torch.nn.Sigmoid(), outer)
+    outer.requires_grad_(train == "both")
+    w0, v0 = (torch.tensor(v, dtype=torch.float32) for v in (net.W, net.V / net.k**0.5))
+    # V/√k is what is trained: a step of size η in V is one of size η/k in V/√k.
+    groups = [{"params": hidden.parameters()}, {"params": outer.parameters(), "lr": STEP / net.k}]
+
+    def run() -> object:
+        with torch.no_grad():
+            hidden.weight.copy_(w0)
+            outer.weight.copy_(v0)
+        optimizer = torch.optim.SGD(groups if train == "both" else groups[:1], lr=STEP)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = 0.5 * torch.sum((a @ model(u) - y) ** 2)
+            loss.backward()
+            if loss.item() < 1e-30:
+                break
+            optimizer.step()
+        return hidden.weight
+
+    return run
+
+
+def torch_bare_loop(
+    problem: Problem, net: TwoLayerNetwork, train: str, steps: int
+) -> Callable[[], object]:
+    """Return the shortest loop on bare tensors: no modules, no optimizer."""
     import torch
 
     torch.set_num_threads(1)
@@ -135,13 +171,18 @@ def jax_loop(
 def frameworks() -> dict[str, Callable[..., Callable[[], object]]]:
     """Return the loops of the frameworks that are installed."""
     found: dict[str, Callable[..., Callable[[], object]]] = {}
-    for name, loop in (("torch", torch_loop), ("jax", jax_loop)):
+    loops = (
+        ("torch", ", modules and SGD", torch_loop),
+        ("torch", ", bare tensors", torch_bare_loop),
+        ("jax", ", compiled step", jax_loop),
+    )
+    for name, style, loop in loops:
         try:
             module = importlib.import_module(name)
         except ImportError:
             print(f"{name} is not installed: its comparison is skipped (pip install {name}).")
         else:
-            found[f"{name} {module.__version__}"] = loop
+            found[f"{name} {module.__version__}{style}"] = loop
     return found
 
 
@@ -149,7 +190,7 @@ def against_frameworks(quick: bool) -> None:
     """Print how many times faster than a framework a step is."""
     ours, theirs = (1000, 30) if quick else (10_000, 100)
     for name, loop in frameworks().items():
-        print(f"-- a descent step against {name} autograd, float32, d = {D}")
+        print(f"-- a descent step against {name}: autograd, float32, d = {D}")
         print("   (whole runs, set-up included; kltheory in float64 with every loss recorded)")
         print(f"{'(m, n, k)':>16} {'train':>7} {'runs':>5} {'kltheory':>11} {name.split()[0]:>11}")
         for place, train in enumerate(MODES):

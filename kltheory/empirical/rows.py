@@ -4,8 +4,9 @@ For φ(z) = a + b tanh(c z) no exponential is needed: with τ = tanh(c z) and δ
 formula gives the step exactly, τ ← τ - (1 - τ²)T/(1 - τT), T = tanh δ.  With T = δ/C it becomes
 τ ← τ - (1 - τ²)δ/(C - τδ), and C = δ coth δ = 1 + δ²/3 - δ⁴/45 + ... needs one or two terms while
 δ is small.  What is kept is σ = √3 τ and ε = δ/√3: then the short form has no constant left,
-σ ← σ - (3 - σ²)ε/(1 + (ε - σ)ε).  Which form a row takes depends on that row alone, so that a run
-gives the same bits in whatever company it is computed.
+σ ← σ - (3 - σ²)ε/(1 + (ε - σ)ε), and while δ is tiny it needs no division either,
+σ ← σ - (3 - σ²)ε(1 + σε).  Which form a row takes depends on that row alone, so that a run gives
+the same bits in whatever company it is computed.
 
 If V is trained, P changes by a matrix of rank one at every step.  These changes wait as the factors
 C and Φ of P + CΦ, the rows of Φ below those of P, so that one product serves both; after `DELAY`
@@ -29,9 +30,10 @@ __all__ = ["DELAY", "LEVELS", "Rows"]
 
 Array = NDArray[np.float64]
 
-LEVELS = (1e-3, 1e-2)
-"""Bounds on |δ| for the series with one and with two terms; the errors in τ are below |δ|⁵/45 and
-2|δ|⁷/945, that is 3e-17.  Beyond the last, tanh itself."""
+LEVELS = (3e-6, 1e-3, 1e-2)
+"""Bounds on |δ| for the form without division and for the series with one and with two terms; the
+errors in τ are below 0.7 |δ|³, |δ|⁵/45 and 2|δ|⁷/945, that is 3e-17.  Beyond the last, tanh
+itself."""
 
 DELAY = 4
 """After how many steps the changes of P are carried out, if V is trained."""
@@ -367,6 +369,13 @@ class Rows:
         np.subtract(3.0, s, out=s)
         np.multiply(s, g, out=d)
         np.add(moved, d, out=moved)
+        if level == 0:  # 1/(1 + (ε - σ)ε) = 1 + σε up to 2ε²
+            np.multiply(s, d, out=s)
+            np.multiply(sigma, d, out=w)
+            np.multiply(w, s, out=w)
+            np.add(s, w, out=s)
+            np.subtract(sigma, s, out=sigma)
+            return
         if level == len(LEVELS):
             # With t = tanh(√3 ε)/√3 the step is exactly σ - (3 - σ²)t/(1 - σt).
             np.multiply(d, _ROOT3, out=d)
@@ -375,7 +384,7 @@ class Rows:
             np.multiply(sigma, d, out=w)
             np.subtract(1.0, w, out=w)
         else:
-            if level == 1:  # ε - ε³/5 takes the place of ε
+            if level == 2:  # ε - ε³/5 takes the place of ε
                 np.square(d, out=w)
                 np.multiply(w, -0.2, out=w)
                 np.add(w, 1.0, out=w)
