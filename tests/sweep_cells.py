@@ -1,5 +1,6 @@
 """Work for sweeps that other processes can import, and a program that runs one."""
 
+import itertools
 import os
 import sys
 import time
@@ -64,8 +65,17 @@ def sweep(work=draws, **changes):
     return Sweep(**{**given, **changes})
 
 
+def main(folder, jobs, pieces="1000"):
+    """Run the small grid; after so many pieces stand still, until somebody ends this."""
+    said = itertools.count()
+
+    def say(progress):
+        print(progress.done, flush=True)
+        if next(said) >= int(pieces):
+            time.sleep(600)
+
+    run_sweep(sweep(settings={"sleep": 0.02}), folder, jobs=int(jobs), progress=say)
+
+
 if __name__ == "__main__":
-    wanted = sweep(settings={"sleep": 0.02})
-    run_sweep(
-        wanted, sys.argv[1], jobs=int(sys.argv[2]), progress=lambda p: print(p.done, flush=True)
-    )
+    main(*sys.argv[1:])
