@@ -307,6 +307,14 @@ def test_exact_numbers_of_thousands_of_digits_come_back(capsys):
     assert answer["values"][0]["t_exact"] == "1e9999"
 
 
+@pytest.mark.parametrize("work", ["-1e400", "-1", "0", "1e-400"])
+def test_work_that_no_float_holds_is_too_little(work, capsys):
+    """--max-work below every float is a limit that is reached, not an error."""
+    words = "width --n 6 --m 3 --sigma-f 1 --norm-f 1 --y-norm 3 --failure 0.05 --check 3"
+    assert cli.main([*words.split(), "--max-work", work]) == 3
+    assert "raise --max-work" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", [1e-300, 1e300])
 def test_operators_that_floats_cannot_square_are_refused(size, tmp_path, capsys):
     """Units in which norms overflow or vanish are named, before any of it is computed."""

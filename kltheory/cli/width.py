@@ -164,13 +164,13 @@ def command(
         answer["exponents"] = [row.to_dict() for row in fitted]
         tables.append(_exponents(fitted))
     elif draws is not None:
-        limit = width_check.MAX_WORK if max_work is None else float(min(max_work, Fraction(10**18)))
+        most = Fraction(width_check.MAX_WORK) if max_work is None else max_work
         checks = width_check.check_widths(
             found,
             draws=draws,  # type: ignore[arg-type]
             seed=seed,  # type: ignore[arg-type]
             k=k,  # type: ignore[arg-type]
-            max_work=limit,
+            max_work=float(max(Fraction(0), min(most, Fraction(10**18)))),  # what floats hold
         )
         answer["checks"] = [check.to_dict() for check in checks]
         tables.append(_checks(checks))
