@@ -4,6 +4,8 @@ python3 dev.py demo            the answer of `kltheory bound --loss lojasiewicz 
 python3 dev.py test [-- ARGS]  lint, types, import contracts, all tests; ARGS go to pytest
 python3 dev.py lint            the same without the tests
 python3 dev.py docs            the theory with its proofs and the reference: docs/_build/html
+python3 dev.py release         wheel and sdist in dist/, tried on every Python that is here; with
+                               --full by all tests that are not slow
 
 The first run makes a virtual environment in .venv (another place: KLTHEORY_VENV) and installs
 into it, with uv where it is on PATH, else with pip.
@@ -60,15 +62,19 @@ def main(arguments: list[str]) -> int:
     """Run all steps of a task; 1 if any of them failed."""
     task, rest = (arguments or [""])[0], arguments[1:]
     test = [*LINT, [PYTHON, "-m", "pytest", *rest[1:]]]
-    tasks = {"demo": DEMO, "lint": LINT, "docs": DOCS, "test": test}
-    if task not in tasks or (rest and (task != "test" or rest[0] != "--")):
+    release = [[PYTHON, "release.py", *rest]]
+    tasks = {"demo": DEMO, "lint": LINT, "docs": DOCS, "test": test, "release": release}
+    allowed = {"test": rest[:1] == ["--"], "release": rest == ["--full"]}
+    if task not in tasks or (rest and not allowed.get(task, False)):
         print(__doc__, file=sys.stderr)
         return 2
     if sys.version_info < (3, 11):  # noqa: UP036
         print("dev.py: kltheory needs Python 3.11 or newer, this is", sys.version, file=sys.stderr)
         return 2
     try:
-        install({"demo": "", "docs": "docs"}.get(task, "dev,plot,certified,notebooks"))
+        install(
+            {"demo": "", "release": "", "docs": "docs"}.get(task, "dev,plot,certified,notebooks")
+        )
     except subprocess.CalledProcessError as error:
         print("dev.py: the installation failed:", *error.cmd, file=sys.stderr)
         print(f"dev.py: for a fresh start remove {VENV}", file=sys.stderr)

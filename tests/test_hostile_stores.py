@@ -10,7 +10,7 @@ import warnings
 import pytest
 from test_hostile_options import InThread, complaint
 
-from kltheory import cli, plot
+from kltheory import __version__, cli, plot
 from kltheory.paper import sweep
 
 SETTINGS = ["n=12", "k=20,40", "beta=0", "steps=20"]
@@ -171,7 +171,7 @@ STATEMENTS = [
     "UPDATE about SET value = '{' WHERE name = 'settings'",
     "UPDATE about SET value = '[]' WHERE name = 'settings'",
     "UPDATE about SET value = x'00ff' WHERE name = 'settings'",
-    "UPDATE about SET value = replace(value, '0.1.0', '9.9.9') WHERE name = 'settings'",
+    f"UPDATE about SET value = replace(value, '{__version__}', '9.9.9') WHERE name = 'settings'",
     "UPDATE runs SET rows = '['",
     "UPDATE runs SET rows = ''",
     "UPDATE runs SET rows = '{}'",

@@ -1,14 +1,11 @@
 """The release: wheel and sdist hold what they should, and work in an empty environment."""
 
+import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
-import zipfile
-from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
@@ -18,32 +15,127 @@ from kltheory import cli
 
 ROOT = Path(__file__).parents[1]
 
+# The program beside the package: what it does for a release is what is tested here.
+SPEC = importlib.util.spec_from_file_location("release", ROOT / "release.py")
+release = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(release)
+
 
 # -- pages that carry the version ------------------------------------------------------------------
 
+PAGES = ("CITATION.cff", "CHANGELOG.md", "kltheory/__init__.py")
 
-def test_changelog_has_a_place_for_what_is_new():
-    """CHANGELOG.md begins with Unreleased, has each version once, and the package's is no older."""
+
+@pytest.fixture
+def cited(capsys):
+    """What `kltheory --cite` prints."""
+    assert cli.main(["--cite"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The pages that carry the version, to be changed."""
+    for name in PAGES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_all_pages_say_one_version_and_one_day(cited):
+    """Package, `--cite`, CITATION.cff and CHANGELOG.md agree; what is new is allowed."""
+    assert release.version_of() == kltheory.__version__
+    wrong = release.disagreements(ROOT, cited)
+    assert [line for line in wrong if "as Unreleased" not in line] == []
+    assert "hal-04059168v1" in (ROOT / "CITATION.cff").read_text("utf-8")
+
+
+def test_the_command_says_its_version(capsys):
+    """`--version` is the version of the package."""
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"kltheory {kltheory.__version__}\n"
+
+
+def test_changelog_has_each_version_once():
+    """CHANGELOG.md begins with Unreleased, has each version once, newest first."""
     text = (ROOT / "CHANGELOG.md").read_text("utf-8")
     titles = re.findall(r"^## \[?([^\]\n ]+)", text, re.M)
     assert titles[0] == "Unreleased"
     assert len(set(titles)) == len(titles)
     released = [tuple(map(int, title.split("."))) for title in titles[1:]]
     assert released == sorted(released, reverse=True)
-    here = tuple(map(int, re.findall(r"\d+", kltheory.__version__)[:3]))
-    assert all(version <= here for version in released)
 
 
-def test_citation_is_of_this_version(capsys):
-    """`--cite`, `--version` and CITATION.cff say one version; CITATION.cff names the paper."""
-    assert cli.main(["--cite"]) == 0
-    cited = re.search(r"version = \{(.*)\}", capsys.readouterr().out)
-    assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"kltheory {kltheory.__version__}\n"
-    page = (ROOT / "CITATION.cff").read_text("utf-8")
-    assert cited is not None
-    assert cited[1] == re.search(r"^version: (.*)$", page, re.M)[1] == kltheory.__version__
-    assert "hal-04059168v1" in page
+@pytest.mark.parametrize(
+    ("page", "old", "new", "said"),
+    [
+        (
+            "kltheory/__init__.py",
+            r'__version__ = ".*"',
+            '__version__ = "9.9.9"',
+            "package is 9.9.9",
+        ),
+        (
+            "CITATION.cff",
+            r"(?m)^version: .*",
+            "version: 9.9.9",
+            "CITATION.cff names the version 9.9.9",
+        ),
+        ("CITATION.cff", "date-released: .*", "", "CITATION.cff says released none"),
+        ("CITATION.cff", "date-released: .*", "date-released: 1999-01-01", "the year"),
+        ("CHANGELOG.md", r"## \[\d.*", "## [9.9.9] - 2026-01-01", "CHANGELOG.md, below Unreleased"),
+        ("CHANGELOG.md", r" - \d{4}-\d\d-\d\d", "", "CHANGELOG.md says no date"),
+        ("CHANGELOG.md", r"## \[Unreleased\]\n", "", "does not begin with"),
+        ("CHANGELOG.md", r"## \[Unreleased\]\n", "## [Unreleased]\n\n- New.\n", "as Unreleased"),
+    ],
+)
+def test_a_page_that_says_something_else_is_named(copy, cited, page, old, new, said):
+    """Each disagreement of the pages is one line that names the page."""
+    text, count = re.subn(old, new, (copy / page).read_text("utf-8"), count=1)
+    assert count == 1
+    (copy / page).write_text(text, "utf-8")
+    wrong = release.disagreements(copy, cited)
+    assert any(said in line for line in wrong), wrong
+    assert all("\n" not in line for line in wrong)
+
+
+def test_a_citation_of_another_version_is_named(copy, cited):
+    """What `--cite` prints is compared too."""
+    other = cited.replace(f"{{{kltheory.__version__}}}", "{9.9.9}").replace("{2026}", "{1999}")
+    wrong = release.disagreements(copy, other)
+    assert any("--cite names the version 9.9.9" in line for line in wrong)
+    assert any("--cite says the year 1999" in line for line in wrong)
+
+
+def test_what_is_not_committed_is_not_released(copy):
+    """A folder without git, a changed file and a tag on another commit are refused in a line."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    assert release.refusals(copy) == [
+        "this is no checkout of git; a release is made from what is committed."
+    ]
+
+    def git(*words):
+        release.run("git", "-c", "user.name=a", "-c", "user.email=a@b", *words, cwd=copy)
+
+    # Of the package only its version is there, and how to cite it.
+    (copy / "kltheory/__main__.py").write_text(
+        "from kltheory import __version__\n"
+        "print('version = {' + __version__ + '},\\n  year = {2026}')\n"
+    )
+    (copy / ".gitignore").write_text("__pycache__/\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "all")
+    git("tag", f"v{kltheory.__version__}")
+    (copy / "LICENSE").write_text("new\n")
+    assert "not committed (1 files): LICENSE" in release.refusals(copy)
+    git("add", "LICENSE")
+    git("commit", "-q", "-m", "more")
+    assert f"the tag v{kltheory.__version__} is on another commit: raise the version." in (
+        release.refusals(copy)
+    )
+    assert not [line for line in release.refusals(copy) if "not committed" in line]
 
 
 # -- what is missing is said -----------------------------------------------------------------------
@@ -132,130 +224,103 @@ def test_a_figure_without_matplotlib_has_its_data(tmp_path):
 # -- what is built ---------------------------------------------------------------------------------
 
 
-def tracked():
+@pytest.fixture(scope="module")
+def names():
     """The files of the checkout."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
+    found = release.tracked()
+    if found is None:
         pytest.skip("this is no checkout")
-    found = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return [name for name in found.stdout.split("\0") if name and (ROOT / name).is_file()]
-
-
-def run(*words, cwd):
-    """Run a program outside the checkout, with nothing of its surroundings."""
-    kept = ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "LANG")
-    hidden = ("PIP_", "UV_", "HTTP", "HTTPS", "http", "https", "NO_PROXY", "no_proxy")
-    env = {k: v for k, v in os.environ.items() if k in kept or k.startswith(hidden)}
-    done = subprocess.run(
-        [str(word) for word in words],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
-    assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
-    return done.stdout
-
-
-def environment(place, *what, creator=sys.executable):
-    """A new virtual environment with some packages in it; its Python."""
-    run(creator, "-m", "venv", place, cwd=place.parent)
-    python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *what,
-        cwd=place.parent)  # fmt: skip
-    return python
+    return found
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """(wheel, sdist), built from the tracked files alone."""
-    place = tmp_path_factory.mktemp("release")
-    for name in tracked():
-        (place / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, place / "source" / name)
-    python = environment(place / "builder", "build")
-    run(python, "-m", "build", "--outdir", place / "dist", place / "source", cwd=place)
-    (wheel,) = (place / "dist").glob("*.whl")
-    (sdist,) = (place / "dist").glob("*.tar.gz")
-    return wheel, sdist
+def built(names, tmp_path_factory):
+    """(wheel, sdist, wheel of the sdist), built from the tracked files alone."""
+    return release.build(ROOT, names, tmp_path_factory.mktemp("release"))
 
 
-@pytest.mark.slow
-def test_the_wheel_holds_the_package_and_nothing_else(built):
-    """All modules, schemas, py.typed and the licence; no tests, no notebooks, no caches."""
-    wheel, _ = built
-    names = set(zipfile.ZipFile(wheel).namelist())
-    package = {name for name in tracked() if name.startswith("kltheory/")}
+def good(names):
+    """Files as a sound build would hold them, without their texts."""
     info = f"kltheory-{kltheory.__version__}.dist-info/"
-    assert {name for name in names if not name.startswith(info)} == package
-    assert "kltheory/py.typed" in names
-    assert f"{info}licenses/LICENSE" in names
-    page = zipfile.ZipFile(wheel).read(f"{info}METADATA").decode()
-    said = HeaderParser().parsestr(page)
-    assert said["Version"] == kltheory.__version__
-    needed = {re.split(r"[>=;\[ ]", line)[0] for line in said.get_all("Requires-Dist")
-              if "extra ==" not in line}  # fmt: skip
-    assert needed == {"sympy", "numpy", "scipy", "click", "rich"}
-    scripts = zipfile.ZipFile(wheel).read(f"{info}entry_points.txt").decode()
-    assert "kltheory = kltheory.cli:main" in scripts
+    page = f"Version: {kltheory.__version__}\n" + "".join(
+        f"Requires-Dist: {name}>=1\n" for name in sorted(release.CORE)
+    )
+    wheel = {name: b"" for name in names if name.startswith("kltheory/")} | {
+        f"{info}METADATA": page.encode(),
+        f"{info}licenses/LICENSE": b"",
+        f"{info}entry_points.txt": b"[console_scripts]\nkltheory = kltheory.cli:main\n",
+    }
+    return wheel, {name: b"" for name in names if not name.endswith(".ipynb")}, dict(wheel)
+
+
+def test_sound_files_are_not_complained_about(names):
+    """The checks of what is built pass on what they ask for."""
+    assert release.complaints(good(names), names) == []
+
+
+NOTEBOOK = {"cells": [{"outputs": [{"output_type": "stream", "name": "stderr", "text": "!"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("which", "name", "text", "said"),
+    [
+        (0, "tests/test_a.py", b"", "the wheel holds what is not the package: tests/test_a.py"),
+        (0, "kltheory/py.typed", None, "the wheel lacks: kltheory/py.typed"),
+        (0, "kltheory/schemas/bound.json", None, "the wheel lacks: kltheory/schemas/bound.json"),
+        (1, "LICENSE", None, "the sdist lacks: LICENSE"),
+        (1, ".coverage", b"", "the sdist holds what git does not know: .coverage"),
+        (2, "kltheory/errors.py", b"new", "the sdist makes another wheel: kltheory/errors.py"),
+        (1, "README.md", b"see /home/me/README", "a path of this machine is in: README.md"),
+        (1, "README.md", b"C:\\Users\\me", "a path of this machine is in: README.md"),
+        (1, "README.md", b"built in /srv/place", "a path of this machine is in: README.md"),
+        (1, "notebooks/a.ipynb", json.dumps(NOTEBOOK).encode(), "a notebook shows an error"),
+    ],
+)
+def test_what_does_not_belong_there_is_named(names, which, name, text, said):
+    """Each fault of what is built is one line that names the file."""
+    files = good(names)
+    if text is None:
+        del files[which][name]
+    else:
+        files[which][name] = text
+    assert any(line.startswith(said) for line in release.complaints(files, names, ("/srv/place",)))
 
 
 @pytest.mark.slow
-def test_the_sdist_holds_the_tracked_files(built):
-    """Tests, docs, notebooks and pages are in it, nothing that git does not know."""
-    _, sdist = built
-    with tarfile.open(sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    files = {name for name in names if name}
-    assert files - {"PKG-INFO"} <= set(tracked())
-    for name in ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "tests/conftest.py"):
-        assert name in files
-    assert {name for name in tracked() if name.startswith("kltheory/")} <= files
+def test_what_is_built_holds_what_it_should(names, built):
+    """All modules, schemas, py.typed and the licence; no tests in the wheel, nothing unknown."""
+    files = [release.contents(file) for file in built]
+    assert release.complaints(files, names, (str(ROOT), str(built[0].parent))) == []
 
 
-OUTSIDE = """
-import importlib.util as found, kltheory
-assert "site-packages" in kltheory.__file__, kltheory.__file__
-assert not [m for m in ("matplotlib", "flint", "distributed") if found.find_spec(m)]
-print(kltheory.rate("sqrt(s)").regime.loss, kltheory.__version__)
-"""
+def test_a_program_that_hangs_or_fails_says_so(tmp_path):
+    """`run` raises what the program said, and does not wait longer than it was told."""
+    with pytest.raises(release.Failed, match="exit code 3\nnot so"):
+        release.run(sys.executable, "-c", "print('not so'); raise SystemExit(3)", cwd=tmp_path)
+    with pytest.raises(release.Failed, match=r"no end within 0\.2 s"):
+        release.run(sys.executable, "-c", "import time; time.sleep(9)", cwd=tmp_path, seconds=0.2)
 
 
-def interpreter(version):
-    """A Python of this version, or skip."""
-    if version is None:
-        return sys.executable
-    found = shutil.which(f"python{version}")
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    if found is not None:
-        done = subprocess.run([found, "-c", code], capture_output=True, text=True, check=False)
-        if done.stdout.strip() == version:
-            return found
-    pytest.skip(f"there is no python{version} on PATH")
+def test_a_python_that_is_not_there_is_said(tmp_path, monkeypatch):
+    """A version that nobody has is None; the table says so, and nothing is made for it."""
+    assert release.interpreters(("3.0",)) == {"3.0": None}
+    monkeypatch.setattr(release, "interpreters", lambda: {"3.0": None})
+    rows = release.on_each_python(Path("kltheory-1.whl"), Path("a"), tmp_path, False)
+    assert rows[1] == ["3.0", *["not here"] * (len(rows[0]) - 1)]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "version"),
-    [("wheel", None), ("sdist", None), ("wheel", "3.11"), ("wheel", "3.12"), ("wheel", "3.13")],
+    [("wheel", None), ("sdist", None), *(("wheel", version) for version in release.VERSIONS)],
 )
 def test_installed_outside_the_checkout_it_works(built, tmp_path, kind, version):
     """With its core dependencies alone, in an empty environment and another folder."""
+    python = Path(sys.executable) if version is None else release.interpreters((version,))[version]
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
     file = built[0] if kind == "wheel" else built[1]
-    python = environment(tmp_path / "venv", file, creator=interpreter(version))
-    said = run(python, "-c", OUTSIDE, cwd=tmp_path)
-    assert said.split() == ["exponential", kltheory.__version__]
-    program = python.with_name("kltheory" + (".exe" if os.name == "nt" else ""))
-    page = run(program, "bound", "--loss", "lojasiewicz", "--alpha", "0.5", cwd=tmp_path)
-    assert "exponential" in page
-    assert kltheory.__version__ in run(program, "--version", cwd=tmp_path)
-    assert "@software" in run(program, "--cite", cwd=tmp_path)
-    assert "mse" in run(program, "losses", cwd=tmp_path)
-    answer = run(program, "certify", "--gaussian", "2x4", "--k", "200", "--train", "both",
-                 "--output-init", "zero", "--format", "json", cwd=tmp_path)  # fmt: skip
-    assert json.loads(answer)["verdict"] == "certified"
-    run(python, "-m", "kltheory", "reproduce", "fig2b", "--jobs", "1", "--set", "k=20", "--set",
-        "n=30", "--set", "steps=20", "--runs", "1", cwd=tmp_path)  # fmt: skip
+    inside = release.environment(tmp_path / "venv", file, creator=python)
+    (tmp_path / "empty").mkdir()
+    release.use(inside, tmp_path / "empty", kltheory.__version__)

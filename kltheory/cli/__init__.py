@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Set KLTHEORY_DEBUG=1 to see the traceback of an error.
 
     >>> main(["--version"])
-    kltheory 0.1.0
+    kltheory 1.0.0
     0
     >>> main(["no-such-command"])
     2
