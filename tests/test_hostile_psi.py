@@ -1,5 +1,6 @@
 """Adversarial ψ: 200 texts that are made to hang or to fill the memory end within their limits."""
 
+import collections
 import random
 import resource
 import time
@@ -123,27 +124,27 @@ def memory():
 def hold(texts):
     """Each ψ has a law, with numbers, or an error of the package, within its time and memory."""
     kl.rate("sqrt(s)")
-    before, workers = memory(), {}
+    before, outcomes = memory(), collections.Counter()
     for text in texts:
         start, cpu = time.monotonic(), time.process_time()
-        outcome = "law"
+        outcome = "refused"
         try:
             law = kl.rate(text, limit=LIMIT)
+            outcome = "law"
             if not law.desingularizer.parameters:
                 radius = law.desingularizer.radius
                 loss0 = 1 if radius.is_infinite or radius > 1 else radius / 2
                 bound = law.bound(kappa=1, loss0=loss0, limit=LIMIT)
                 assert not bound.loss(1) < 0, text
         except KLTheoryError as error:
-            outcome = type(error).__name__
             lines = str(error).splitlines()
             assert 1 <= len(lines) <= 4, text
         seconds, spent = time.monotonic() - start, time.process_time() - cpu
-        workers[outcome] = workers.get(outcome, 0) + 1
+        outcomes[outcome] += 1
         # The work of this process is counted by its own clock: the machine may be busy.
         assert spent < 12 * LIMIT, (text, outcome, f"{spent:.1f} s of CPU time, {seconds:.1f} s")
-    assert memory() - before < worker.MEMORY, workers
-    return workers
+    assert memory() - before < worker.MEMORY, outcomes
+    return outcomes
 
 
 def test_there_are_two_hundred():
@@ -151,17 +152,17 @@ def test_there_are_two_hundred():
     assert len(TEXTS) >= 200
 
 
-def test_a_sample_ends_within_its_limits():
+@pytest.mark.parametrize("part", range(4))
+def test_a_sample_ends_within_its_limits(part):
     """Some of each kind."""
-    outcomes = hold(random.Random(7).sample(TEXTS, 14))
-    assert outcomes["law"] > 0
+    assert hold(random.Random(7).sample(TEXTS, 12)[part::4])["law"] > 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(12))
+@pytest.mark.parametrize("part", range(60))
 def test_all_end_within_their_limits(part):
     """No ψ hangs, fills the memory, or ends in an error that is not said."""
-    hold(TEXTS[part::12])
+    hold(TEXTS[part::60])
 
 
 @pytest.mark.parametrize("psi", ["exp(-exp(1/s))", "s*(2 + cos(exp(1/s)))", "exp(-1/exp(-1/s))"])
