@@ -182,6 +182,8 @@ class Survey:
     def _evidence(self, network: TwoLayerNetwork) -> Evidence:
         if not self.problem.linear or not network.activation.proved:
             return Evidence.ASSUMED
+        if self.problem.spectrum.method == "lanczos":
+            return Evidence.SAMPLED
         return Evidence.COMPUTED
 
     def _start(
@@ -495,7 +497,7 @@ def certify(
         )
     if facts.void is not None:
         notes.append(facts.void)
-    elif facts.evidence == Evidence.ASSUMED:
+    elif facts.evidence.rank >= Evidence.SAMPLED.rank:
         notes.append("σ_F or the constants of φ are assumed or sampled: so is the verdict")
     limit = None
     if reach is not None and survey.radial and math.isfinite(reach.limit_loss):

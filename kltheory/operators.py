@@ -51,7 +51,8 @@ class Spectrum:
     right: Array | None
     """Q (r, n) with A = U diag(values) Q; None where it is not held, see `Problem.row_space`."""
     method: str
-    """"svd" (accurate to rounding), "gram" (small values to √rounding), or "lanczos"."""
+    """"svd" (accurate to rounding), "gram" (small values to √rounding), or "lanczos": found from one
+    drawn vector, the smallest value being proved from above only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,9 @@ def _lanczos_spectrum(a: Any, m: int, n: int) -> Spectrum:
         return np.asarray(then(a, first(a, column))).ravel()
 
     gram = LinearOperator((side, side), matvec=product, dtype=np.float64)
-    start = np.ones(side)
+    # A smallest singular vector that is orthogonal to the start is not seen at all, and those of
+    # real operators are often orthogonal to simple vectors; to a drawn one none is.
+    start = np.random.default_rng(20_230_414).standard_normal(side)
     try:
         largest = float(eigsh(gram, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
         _require_rank(int(largest > 0))

@@ -13,7 +13,10 @@ from scipy.sparse import csr_array, random_array
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import kltheory.operators as operators
+from kltheory.certification import certify
+from kltheory.constants import Evidence
 from kltheory.empirical.dynamics import descend, flow
+from kltheory.empirical.measure import measure
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.step_size import safe_step
 from kltheory.errors import InputError, LimitReached
@@ -194,6 +197,24 @@ def test_large_rank_deficient_operator_is_refused_with_the_limit(
     problem = Problem(aslinearoperator(a), np.ones(120))
     with pytest.raises(LimitReached, match=r"\(120, 120\).*rank deficient"):
         _ = problem.sigma_F
+
+
+def test_lanczos_finds_a_singular_vector_orthogonal_to_constants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The smallest singular value is found where its vector has mean 0, and is called sampled."""
+    monkeypatch.setattr(operators, "_DENSE_ENTRIES", 10)
+    monkeypatch.setattr(operators, "GRAM_SIDE", 1)
+    a = np.diag(np.linspace(1.0, 2.0, 200))
+    a[:2, :2] = [[0.525, 0.475], [0.475, 0.525]]  # 0.05 along (1, -1)
+    problem = Problem(aslinearoperator(a), np.ones(200))
+    assert problem.spectrum.method == "lanczos"
+    assert problem.sigma_F == pytest.approx(0.05, rel=1e-8)
+    network = TwoLayerNetwork.draw(n=200, k=4, d=2)
+    assert measure(problem, network)["sigma_F"].evidence == Evidence.SAMPLED
+    found = certify(problem, network, train="both")
+    assert found["V"].evidence == Evidence.SAMPLED
+    assert any("sampled" in note for note in found.warnings)
 
 
 def test_adjoint_test_finds_a_wrong_adjoint() -> None:

@@ -133,7 +133,8 @@ def _linear_constants(
 ) -> None:
     """Put what a matrix A has: its spectrum, and the constants of Q V and A V."""
     k, scale = network.k, network.omega / np.sqrt(network.k)
-    put("sigma_F", problem.sigma_F, "σ_F, smallest non-zero singular value of A")
+    found = Evidence.SAMPLED if problem.spectrum.method == "lanczos" else Evidence.COMPUTED
+    put("sigma_F", problem.sigma_F, "σ_F, smallest non-zero singular value of A", found)
     put("norm_F", problem.norm_F, "‖A‖")
     put("rank", problem.rank, "r, the rank of A")
     put("range_distance", problem.distance_to_range(), "dist(y, Im A)")
