@@ -51,8 +51,8 @@ class Spectrum:
     right: Array | None
     """Q (r, n) with A = U diag(values) Q; None where it is not held, see `Problem.row_space`."""
     method: str
-    """"svd" (accurate to rounding), "gram" (small values to √rounding), or "lanczos": found from one
-    drawn vector, the smallest value being proved from above only."""
+    """"svd" (accurate to rounding), "gram" (small values to √rounding), or "lanczos" (found from
+    one drawn vector: the smallest value is proved from above only)."""
 
 
 @dataclass(frozen=True, slots=True)
