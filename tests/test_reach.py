@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -169,6 +170,16 @@ def test_the_border_is_decided_exactly(seed: int) -> None:
     assert inside.interior is True
     assert inside.verified == "exact"
     assert 0.0 < inside.margin < 1e-10
+
+
+def test_the_smallest_and_the_largest_floats_are_decided_as_they_are() -> None:
+    """y below 0 by the least float is impossible for a ≥ 0, a matrix near 1e308 is no overflow,
+    and no upper bound on a positive limit is 0."""
+    N = np.array([[-0.94539915, -0.72442295], [1.52866231, 2.01337032]])
+    below = reachability(N, np.full(2, -math.ulp(0.0)), 0.0, math.inf)
+    assert below.attainable is False
+    assert reachability([[1.7e308]], [1e308], 0.0, 1.0).attainable is True
+    assert box_limit([[1e-310]], [2e-310], 0.0, 1.0).upper > 0.0
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -268,7 +268,9 @@ class _Search:
     ) -> _Search:
         """Check the input, and measure N and y in a power of two near the largest entry of N."""
         N, y, low, high = _checked(N, y, low, high)
-        unit = math.ldexp(1.0, math.frexp(float(np.abs(N).max()))[1])
+        unit = math.ldexp(1.0, min(1023, math.frexp(float(np.abs(N).max()))[1]))
+        if not all(np.array_equal(x / unit * unit, x) for x in (N, y)):
+            unit = 1.0  # what underflows would be lost to the exact verdicts
         error = np.asarray(matrix_error, dtype=np.float64) / unit
         return cls(BoxImage.of(N / unit, low, high, error, end_error), y / unit, unit)
 
@@ -354,7 +356,9 @@ class _Search:
         size = np.abs(a)
         error = gamma(k) * (float(np.abs(self.y).sum()) + float(size @ image.norms))
         error += float(size @ image.errors) + float(image.norms.sum()) * image.end_error
-        return 0.5 * ((self.residual + error) * self.unit) ** 2 * (1.0 + gamma(m + k))
+        most = (self.residual + error) * self.unit
+        least = math.ulp(0.0) if self.residual + error > 0.0 else 0.0  # where squares underflow
+        return max(0.5 * most**2 * (1.0 + gamma(m + k)), least)
 
     def found(self) -> Reach:
         """Return what was proved."""
