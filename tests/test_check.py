@@ -272,10 +272,11 @@ def test_a_trajectory_below_its_law_holds_and_one_above_it_is_violated(rate, sta
 
 
 @pytest.mark.slow
-def test_no_guarantee_is_exceeded_on_random_instances():
-    """The random search of benchmarks/check_guarantees.py finds nothing in 100 instances."""
+@pytest.mark.parametrize("seed", ["1", "2", "3", "4"])
+def test_no_guarantee_is_exceeded_on_random_instances(seed):
+    """The random search of benchmarks/check_guarantees.py finds nothing in 4 × 25 instances."""
     program = Path(__file__).parents[1] / "benchmarks" / "check_guarantees.py"
-    words = ["--instances", "100", "--seed", "1", "--points", "5", "--minutes", "2"]
+    words = ["--instances", "25", "--seed", seed, "--points", "5"]
     done = subprocess.run(
         [sys.executable, str(program), *words], capture_output=True, encoding="utf-8", check=False
     )

@@ -58,8 +58,8 @@ def kept(folder):
 
 
 def ended(session):
-    """Wait until no process of a session is left."""
-    for _ in range(200):
+    """Wait until no process of a session is left (a busy machine takes its time)."""
+    for _ in range(1200):
         alive = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -71,6 +71,16 @@ def ended(session):
             return True
         time.sleep(0.05)
     return False
+
+
+def worked(process):
+    """Return the seconds of CPU time of a process; -1 where the system does not show them."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        time.sleep(3)
+        return -1
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +122,8 @@ def test_killed_after_the_first_piece_it_is_kept(tmp_path, sent):
     """A kill in the middle of the work leaves what was finished, and no half file."""
     process = start([*RUNS, "--out", str(tmp_path)])
     store = tmp_path / "fig2b.sqlite"
-    for _ in range(1200):
-        # Two pages are the empty store; the first piece makes it grow.
-        if process.poll() is not None or (store.exists() and store.stat().st_size > 24_576):
-            break
+    # Two pages are the empty store; the first piece makes it grow.
+    while process.poll() is None and not (store.exists() and store.stat().st_size > 24_576):
         time.sleep(0.02)
     process.send_signal(sent)
     process.communicate(timeout=60)
@@ -302,9 +310,7 @@ def test_two_processes_on_one_store(whole, tmp_path):
     """One works, the other is told at once; afterwards the data are whole."""
     first = start([*RUNS, "--out", str(tmp_path)])
     store = tmp_path / "fig2b.sqlite"
-    for _ in range(1200):
-        if first.poll() is not None or (store.exists() and store.stat().st_size):
-            break
+    while first.poll() is None and not (store.exists() and store.stat().st_size):
         time.sleep(0.02)
     code, said = finish([*RUNS, "--out", str(tmp_path)])
     running = first.poll() is None
@@ -319,7 +325,9 @@ def test_a_program_that_stops_in_the_middle_of_a_page_is_no_error(tmp_path):
     process = start(["width", "--n", "60", "--m", "10", "--sigma-f", "1", "--norm-f", "1",
                      "--y-norm", "3", "--failure", "0.05", "--k", "300", "--check", "1000000",
                      "--max-work", "1e18"])  # fmt: skip
-    time.sleep(4)
+    time.sleep(1)
+    while process.poll() is None and 0 <= worked(process.pid) < 3:  # the first is loading
+        time.sleep(0.1)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

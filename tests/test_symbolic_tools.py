@@ -129,25 +129,28 @@ def test_wire_builds_nothing_outside_its_table(bad):
 
 def test_time_limit_holds_and_numbers_still_come():
     """Symbolic work that does not end is cut off, and the numbers come without it."""
-    hard = "tanh(sqrt(s))*(1+atan(s)**(1/3))"
-    started = time.monotonic()
-    law = kl.rate(hard, limit=1)
-    assert time.monotonic() - started < 30
+    worker._stop_all()  # so that the time of every worker is counted
+    started = sum(os.times()[:4])
+    law = kl.rate("tanh(sqrt(s))*(1+atan(s)**(1/3))", limit=1)
+    worker._stop_all()
+    # CPU time of this process and its workers; some seconds are the start of a worker.
+    assert sum(os.times()[:4]) - started < 20
+    assert law.Psi is None
     bound = law.bound(kappa=1, loss0=1)
     assert 0 < bound.loss(1) < 1
 
 
-def test_killed_worker_is_not_the_end():
-    """A worker that dies leaves a law with numbers, and the next law has a new worker."""
-    worker.prepare()
-    victim = worker._idle[-1].process.pid
+def test_killed_worker_is_not_the_end(monkeypatch):
+    """A worker that dies at work leaves a law with numbers, and the next law has a new worker."""
+    send = worker._Worker.send
 
-    def kill() -> None:
-        time.sleep(2.5)
-        os.kill(victim, signal.SIGKILL)
+    def send_and_die(self, message):
+        send(self, message)
+        os.kill(self.process.pid, signal.SIGKILL)
 
-    threading.Thread(target=kill).start()
-    law = kl.rate("tanh(sqrt(s))", limit=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker._Worker, "send", send_and_die)
+        law = kl.rate("tanh(sqrt(s))", limit=5)
     assert any("stopped" in note for note in law.notes)
     assert law.bound(kappa=1, loss0=1).loss(1) < 1
     assert kl.rate("asinh(s)").Psi is not None
@@ -171,7 +174,7 @@ def test_workers_do_not_outlive_their_parent():
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    for _ in range(100):
+    for _ in range(600):  # a busy machine takes its time
         try:
             os.kill(child, 0)
         except ProcessLookupError:
