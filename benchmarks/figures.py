@@ -1,41 +1,93 @@
-"""The time of the paper's figures at its scale, estimated from a sample of their runs.
+"""The time of the paper's figures at its scale: measured, or estimated from some of their runs.
 
-    python benchmarks/figures.py [--runs N] [fig1a fig1b ...]
+    python benchmarks/figures.py [--runs N | --whole] [fig1a fig1b ...]
 
-CPU seconds of N networks in every cell, times 50/N; a machine with two idle cores takes half.  For
-Figure 1, beside it, what a straightforward PyTorch loop (autograd, float32, one thread) would take:
-its measured time per iteration, at nine sizes of the grid, times the iterations that each run took
-here; a run that does not converge takes all 25,000.  PyTorch is no dependency of the package:
+--whole makes each figure by `kltheory reproduce FIG --scale paper` on all cores, in a new process
+and a new folder, and reads its manifest.  Otherwise: CPU seconds of N networks in every cell, times
+50/N; a machine with two idle cores takes half.  For Figure 1, beside it, what a straightforward
+PyTorch loop (autograd, float32, one thread) would take: its measured time per iteration, at nine
+sizes of the grid, times the iterations that each run took here; a run that does not converge takes
+all 25,000.  PyTorch is no dependency of the package:
     pip install torch==2.13.0
 """
 
-# ruff: noqa: E402
-
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # before NumPy is loaded
-
 import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from measure import Cell, Column, Table, load
+
+# isort: split
 
 import numpy as np
 
 from kltheory.paper.figures import FIGURES, Recipe, recipe
 from kltheory.paper.runs import draw
-from kltheory.paper.sweep import SweepResult, run_sweep
+from kltheory.paper.sweep import run_sweep
 
+ENGINES = ("exact", "descent")
 PAPER_RUNS = 50
 ITERATIONS = 100
+ASKED = {
+    ("fig1a", "exact"): 120,
+    ("fig1a", "descent"): 600,
+    ("fig1b", "exact"): 300,
+    ("fig1b", "descent"): 1500,
+    **{(name, engine): 600 for name in ("fig2a", "fig2b", "fig3") for engine in ENGINES},
+}
+"""Seconds on a machine with two cores that are asked for."""
 
 
-def sample(chosen: Recipe, engine: str, runs: int) -> SweepResult:
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A figure, or a sample of its runs."""
+
+    cpu: float
+    """CPU seconds, of the whole figure."""
+    wall: float | None
+    """Seconds from start to end, if the whole figure was made."""
+    rows: list[dict[str, str]]
+    """The data."""
+    runs: int
+    """How many runs of every cell these are."""
+
+
+def sample(chosen: Recipe, engine: str, runs: int) -> Made:
     """Run so many networks of every cell."""
     with tempfile.TemporaryDirectory() as folder:
-        return run_sweep(chosen.with_values({"runs": runs}).sweep(engine, 1), folder)
+        found = run_sweep(chosen.with_values({"runs": runs}).sweep(engine, 1), folder)
+        return Made(found.cpu_seconds * PAPER_RUNS / runs, None, _rows(found.csv), runs)
+
+
+def whole(chosen: Recipe, engine: str, runs: int | None = None) -> Made:
+    """Make the figure by its command, on all cores."""
+    given = ["--runs", str(runs)] if runs else []
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "kltheory", "reproduce", chosen.figure, "--scale", "paper",
+             "--engine", engine, "--out", folder, "--jobs", str(os.cpu_count() or 1), *given],
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wall = time.perf_counter() - start
+        spent = json.loads(Path(folder, f"{chosen.figure}.json").read_text("utf-8"))["time"]
+        rows = _rows(Path(folder, f"{chosen.figure}.csv"))
+    return Made(spent["cpu_seconds"], wall, rows, runs or PAPER_RUNS)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def seconds_per_iteration(given: dict) -> float:
@@ -65,50 +117,78 @@ def seconds_per_iteration(given: dict) -> float:
     return steps(ITERATIONS)
 
 
-def torch_seconds(chosen: Recipe, found: SweepResult, runs: int) -> float:
-    """Return the CPU time of the whole figure in PyTorch."""
+def torch_seconds(chosen: Recipe, found: Made) -> float | None:
+    """Return the CPU time of the whole figure in PyTorch; None where PyTorch is not there."""
     k_axis, other = (np.array(chosen.value(axis)) for axis in chosen.axes)
     rest = chosen.sweep("descent", 0).settings
     some = [np.unique(axis[[0, axis.size // 2, -1]]) for axis in (k_axis, other)]
-    measured = {
-        (k, x): seconds_per_iteration({**rest, "k": int(k), chosen.axes[1]: int(x)})
-        for k in some[0]
-        for x in some[1]
-    }
+    try:
+        measured = {
+            (k, x): seconds_per_iteration({**rest, "k": int(k), chosen.axes[1]: int(x)})
+            for k in some[0]
+            for x in some[1]
+        }
+    except ImportError:
+        return None
 
     def near(value: int, axis: np.ndarray) -> int:
         return int(axis[np.argmin(np.abs(np.log(axis / value)))])
 
     total = 0.0
-    columns = (found.column(n) for n in (*chosen.axes, "converged", "steps"))
-    for k, x, converged, taken in zip(*columns, strict=True):
-        count = taken if converged else chosen.value("steps")
+    for row in found.rows:
+        k, x = (int(row[axis]) for axis in chosen.axes)
+        converged = row["converged"].lower() in ("true", "1")
+        count = int(row["steps"]) if converged else chosen.value("steps")
         total += count * measured[near(k, some[0]), near(x, some[1])]
-    return total * PAPER_RUNS / runs
+    return total * PAPER_RUNS / found.runs
+
+
+def figures(runs: int | None, names: Sequence[str] = tuple(FIGURES)) -> Table:
+    """Measure each figure with both engines: whole, or `runs` networks of every cell."""
+    rows: list[tuple[Cell, ...]] = []
+    notes = [
+        f"{os.cpu_count()} cores. Asked: wall time on a machine with two cores. Where the wall "
+        "time is -, CPU time is that of a sample, times what is left out."
+    ]
+    for name in names:
+        chosen = recipe(name).at("paper")
+        for engine in ENGINES:
+            found = whole(chosen, engine) if runs is None else sample(chosen, engine, runs)
+            slow = None
+            if engine == "descent" and name.startswith("fig1"):
+                slow = torch_seconds(chosen, found)
+                if slow is None:
+                    notes.append(f"{name}: PyTorch is not installed, not compared.")
+            rows.append(
+                (name, engine, found.runs, found.wall, found.cpu, ASKED[name, engine],
+                 slow, None if slow is None else slow / found.cpu, load())
+            )  # fmt: skip
+    return Table(
+        "The paper's figures at its scale",
+        (
+            Column("figure"),
+            Column("engine"),
+            Column("runs of a cell", "count"),
+            Column("wall time", "s"),
+            Column("CPU time", "s"),
+            Column("asked at most", "s"),
+            Column("PyTorch, CPU time", "s"),
+            Column("ratio", "times"),
+            Column("load", "load"),
+        ),
+        tuple(rows),
+        tuple(notes),
+    )
 
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("figures", nargs="*", default=list(FIGURES), choices=[*FIGURES, []])
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--whole", action="store_true", help="make the figures, in minutes")
     wanted = parser.parse_args()
-    print(f"NumPy {np.__version__}; {wanted.runs} of {PAPER_RUNS} runs of every cell; one thread")
-    for name in wanted.figures:
-        chosen = recipe(name).at("paper")
-        for engine in ("exact", "descent"):
-            found = sample(chosen, engine, wanted.runs)
-            cpu = found.cpu_seconds * PAPER_RUNS / wanted.runs
-            line = f"{name} {engine:>8}: {cpu:7.0f} CPU s, {cpu / 120:5.1f} min on two idle cores"
-            print(line, flush=True)
-            if engine == "descent" and name.startswith("fig1"):
-                try:
-                    slow = torch_seconds(chosen, found, wanted.runs)
-                except ImportError:
-                    print("      PyTorch is not installed: not compared")
-                    continue
-                times = f"{slow:7.0f} CPU s, {slow / 3600:5.1f} h: {slow / cpu:.0f} times"
-                print(f"      PyTorch: {times}")
+    print(figures(None if wanted.whole else wanted.runs, wanted.figures).text())
 
 
 if __name__ == "__main__":

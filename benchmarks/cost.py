@@ -1,0 +1,152 @@
+"""How the cost grows: exponents of k, m, n and the number of runs, and of the number of workers.
+
+    python benchmarks/cost.py [--quick]
+
+CPU time of a descent step, from runs with few and with many steps, whose difference is steps alone,
+in rounds in which the sizes take turns; the exponent is the slope in logarithms.  Wall time of a
+sweep on 1, 2, ... processes.  Beside them what the reductions promise: a step costs O(mk) whatever
+n is, and n only counts before the first step.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from measure import Cell, Column, Table, cpu, load, median, slope
+
+# isort: split
+
+from dynamics import MODES, STEP, draws
+
+from kltheory.empirical.dynamics import descend
+from kltheory.paper.figures import recipe
+from kltheory.paper.sweep import run_sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One size that grows while the others stay."""
+
+    name: str
+    values: tuple[int, ...]
+    expected: float
+    """The exponent of a step."""
+    setup: float | None = None
+    """The exponent of what comes before the first step, where it is asked for."""
+
+    def size(self, value: int) -> tuple[tuple[int, int, int], int]:
+        """(m, n, k) and the number of runs."""
+        sizes = {"m": 10, "n": 200, "k": 4000, "runs": 1} | {self.name: value}
+        return (sizes["m"], sizes["n"], sizes["k"]), sizes["runs"]
+
+
+AXES = (
+    Axis("k", (2000, 4000, 8000, 16_000), 1),
+    Axis("m", (10, 20, 40, 80), 1),
+    Axis("n", (100, 200, 400, 800), 0, 1),
+    Axis("runs", (4, 8, 16, 32), 1),
+)
+
+
+def steps_and_setup(
+    axis: Axis, train: str, steps: int, count: int
+) -> tuple[list[float], list[float]]:
+    """CPU seconds of a step, and of what comes before the steps, at each value of an axis."""
+    whole: list[tuple[Callable[[], object], Callable[[], object]]] = []
+    for value in axis.values:
+        size, runs = axis.size(value)
+
+        def train_for(length: int, size=size, runs=runs) -> None:
+            problems, nets = draws(size, runs, 5)
+            descend(problems, nets, train, step=STEP, steps=length, tol=0.0, every=length or 1,
+                    allow_unstable=True, stop_failed=False)  # fmt: skip
+
+        whole.append((lambda f=train_for: f(0), lambda f=train_for: f(steps)))
+    for _, long in whole:
+        long()
+    times = [[(cpu(short), cpu(long)) for short, long in whole] for _ in range(count)]
+    columns = list(zip(*times, strict=True))
+    each = [median([(b - a) / steps for a, b in column]) for column in columns]
+    return each, [median([a for a, _ in column]) for column in columns]
+
+
+def exponents(quick: bool, axes: Sequence[Axis] = AXES) -> Table:
+    """Fit the exponents of a step, and of the set-up in n."""
+    rows: list[tuple[Cell, ...]] = []
+    for axis in axes:
+        for train in MODES:
+            steps, before = steps_and_setup(axis, train, 100 if quick else 400, 3 if quick else 5)
+            values = ", ".join(f"{value:,}" for value in axis.values)
+
+            def row(what: str, times: list[float], expected: float, values: str = values,
+                    name: str = axis.name, train: str = train) -> None:  # fmt: skip
+                fitted = slope([float(v) for v in values.replace(",", "").split()], times)
+                rows.append((name, values, what, train, times[0], times[-1], fitted, expected,
+                             load()))  # fmt: skip
+
+            row("a step", steps, axis.expected)
+            if axis.setup is not None:
+                row("set-up", before, axis.setup)
+    return Table(
+        "How the cost of training grows",
+        (
+            Column("grows"),
+            Column("values"),
+            Column("cost of"),
+            Column("trained"),
+            Column("first", "s"),
+            Column("last", "s"),
+            Column("exponent", "slope"),
+            Column("expected", "slope"),
+            Column("load", "load"),
+        ),
+        tuple(rows),
+        ("CPU time, one batch. The other sizes are m = 10, n = 200, k = 4,000, one run. A step has "
+         "a part that does not grow, the calls of NumPy, and slows down where arrays leave a "
+         "cache; the set-up draws V and forms A V.",),
+    )  # fmt: skip
+
+
+def workers(runs: int, figure: str = "fig1a") -> Table:
+    """Measure the wall time of a sweep as workers grow."""
+    counts = [1]
+    while 2 * counts[-1] <= (os.cpu_count() or 1):
+        counts.append(2 * counts[-1])
+    chosen = recipe(figure).at("paper").with_values({"runs": runs})
+    seconds = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            seconds.append(run_sweep(chosen.sweep("descent", 1), folder, jobs=count).seconds)
+    fitted = slope([float(c) for c in counts], seconds) if len(counts) > 1 else None
+    rows = [
+        (count, spent, seconds[0] / spent, fitted if count == counts[-1] else None, -1, load())
+        for count, spent in zip(counts, seconds, strict=True)
+    ]
+    return Table(
+        f"How a sweep speeds up with workers: {figure} at paper scale, {runs} runs of a cell",
+        (
+            Column("workers", "count"),
+            Column("wall time", "s"),
+            Column("speed-up", "times"),
+            Column("exponent", "slope"),
+            Column("expected", "slope"),
+            Column("load", "load"),
+        ),
+        tuple(rows),
+        ("Processes on this machine, their start included; other work on it is seen here.",),
+    )
+
+
+def main() -> None:
+    """Print both tables."""
+    quick = "--quick" in sys.argv[1:]
+    print(exponents(quick).text(), flush=True)
+    print(workers(1 if quick else 3).text())
+
+
+if __name__ == "__main__":
+    main()
