@@ -279,7 +279,7 @@ def complaints(
         ("the sdist lacks", (package | pages) - sdist.keys()),
         ("the sdist makes another wheel", {name for name, _ in wheel.items() ^ again.items()}),
         ("the wheel needs not what it should", needed ^ CORE),
-        ("a path of this machine is in", _with_paths({**sdist, **wheel}, places)),
+        ("a path of this machine is in", _with_paths(wheel, sdist, places)),
         ("a notebook shows an error in", set(_bad_notebooks(sdist))),
     ]
     if not schemas:
@@ -289,14 +289,22 @@ def complaints(
     return [f"{what}: {', '.join(sorted(those)[:5])}" for what, those in lists if those]
 
 
-def _with_paths(files: dict[str, bytes], places: tuple[str, ...]) -> set[str]:
-    """Names of files that are absolute, or in which a folder of a user is named."""
+def _with_paths(
+    wheel: dict[str, bytes], sdist: dict[str, bytes], places: tuple[str, ...]
+) -> set[str]:
+    """Names of files that are absolute, or in which a folder of a user is named.
+
+    In programs that are not installed (tests, pages) a folder of nobody here may be meant so.
+    """
     named = [re.escape(place.encode()) for place in places if len(place) > 5]
+    here = re.compile(b"|".join(named) or rb"(?!)")
     path = re.compile(rb"|".join([rb"/(?:home|Users|root)/\w", rb"[A-Z]:\\Users", *named]))
     return {
         name
-        for name, text in files.items()
-        if path.search(text) or name.startswith("/") or ".." in name.split("/")
+        for name, text in {**sdist, **wheel}.items()
+        if (here if name.endswith((".py", ".js")) and name not in wheel else path).search(text)
+        or name.startswith("/")
+        or ".." in name.split("/")
     }
 
 

@@ -306,7 +306,7 @@ def _matrix_market(path: Path) -> Any:
         cells = rows * cols if kind == "array" else max(rows, cols, entries)
         if min(rows, cols) < 1 or cells * 8 > MAX_BYTES or entries > size:
             raise InputError(f"{name} says that it has shape {rows} x {cols}; it is damaged.")
-        matrix = mmread(path)
+        matrix = mmread(path, spmatrix=False)
     except (ValueError, OverflowError, OSError, TypeError, MemoryError, IndexError) as error:
         if isinstance(error, InputError):
             raise
