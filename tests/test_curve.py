@@ -13,7 +13,7 @@ from typing import Any
 import mpmath
 import pytest
 import sympy as sp
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kltheory.errors import InputError, LimitReached
@@ -341,6 +341,7 @@ def test_stopping_time_solves_its_equation(case: dict[str, Any]) -> None:
 
 
 @given(man=st.integers(min_value=-(2**90), max_value=2**90), exp=st.integers(-1250, 1100))
+@example(man=9_486_303_953_026_085, exp=0)  # more digits than its context has
 def test_rounding_goes_to_the_stated_side(man: int, exp: int) -> None:
     """The neighbours of an mpf among the floats, with under- and overflow to the right side."""
     exact = Fraction(man) * Fraction(2) ** exp

@@ -121,12 +121,17 @@ def exact_number(value: Any, name: str = "number") -> Any:
 
 def _round_up(value: Number) -> float:
     """The smallest float that is at least an mpf."""
-    return -_round_down(-value) + 0.0
+    # -value would be rounded to the digits of its context
+    return -_float_below(mpmath.libmp.mpf_neg(value._mpf_)) + 0.0
 
 
 def _round_down(value: Number) -> float:
     """The largest float that is at most an mpf."""
-    sign, man, exp, bits = value._mpf_
+    return _float_below(value._mpf_)
+
+
+def _float_below(number: tuple[int, int, int, int]) -> float:
+    sign, man, exp, bits = number
     if not man:
         if exp:  # inf, -inf or nan
             return math.inf if exp == -456 else -math.inf if exp == -789 else math.nan
