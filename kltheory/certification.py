@@ -36,7 +36,7 @@ from kltheory.numeric.certificate import (
     ladder,
     mirror_certificate,
 )
-from kltheory.numeric.certificate_facts import EPS, Facts, Observed
+from kltheory.numeric.certificate_facts import EPS, Facts, Observed, features_below
 from kltheory.numeric.certificate_law import Law, MirrorLaw, is_concave, start_value
 from kltheory.numeric.reach import Reach, branch_box, product_error, reachability
 from kltheory.numeric.reach_rate import mirror_rate
@@ -100,6 +100,7 @@ class Survey:
         self.left: Array | None = None
         self.floor = 0.0
         self.void: str | None = None
+        self.assumed: tuple[str, ...] = ()
         self._fixed: tuple[Observed | None, ...] | None = None
         self._seen: tuple[Array, float, Array | None] | None = None
         self._range()
@@ -111,6 +112,9 @@ class Survey:
             if problem.lower_bound is None:
                 self.void = "σ_F of a callable F is not known: give Problem(lower_bound=)"
             return
+        zero = problem.spectrum.zero
+        if zero > 0:
+            self.assumed = (f"the singular values of A up to {zero:.3g} are 0",)
         if problem.rank == problem.m:
             return
         self.left = problem.spectrum.left
@@ -157,7 +161,9 @@ class Survey:
             loss0=loss0,
             psi0=psi0,
             sigma_f=self.sigma_f,
-            h=network.feature_norm() * (1 - (network.k + 16) * EPS),
+            h=float(np.linalg.norm(features_below(network.activation, network.z)))
+            * (1 - (network.k + 16) * EPS)
+            / math.sqrt(network.k),
             norms=norms,
             zero_output=size == 0.0,
             plain=plain,
@@ -166,6 +172,7 @@ class Survey:
             linear=self.problem.linear,
             evidence=self._evidence(network),
             void=self.void or self._outside(loss0),
+            assumed=self.assumed,
         )
 
     def _output(self, network: TwoLayerNetwork) -> tuple[Array, float, Array | None]:
@@ -494,6 +501,11 @@ def certify(
         notes.append(
             f"y is not in Im A: no signal has a loss below {survey.floor:.6g}; the certificates are"
             " about what is above it"
+        )
+    if survey.assumed:
+        notes.append(
+            f"A has rank {problem.rank} if {survey.assumed[0]}; this is about such an A: along what"
+            " was taken for 0 nothing is proved"
         )
     if facts.void is not None:
         notes.append(facts.void)

@@ -53,6 +53,8 @@ class Spectrum:
     method: str
     """"svd" (accurate to rounding), "gram" (small values to √rounding), or "lanczos" (found from
     one drawn vector: the smallest value is proved from above only)."""
+    zero: float = 0.0
+    """Singular values up to this were taken for 0, which some of them may not be; 0: none were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +176,11 @@ def spectrum(a: Any) -> Spectrum:
     if isinstance(a, np.ndarray) or m * n <= _DENSE_ENTRIES:
         dense = a if isinstance(a, np.ndarray) else columns(a, np.eye(n))
         left, values, right = np.linalg.svd(np.asarray(dense), full_matrices=False)
-        rank = int((values > max(m, n) * np.finfo(float).eps * values[0]).sum())
+        least = float(max(m, n) * np.finfo(float).eps * values[0])
+        rank = int((values > least).sum())
         _require_rank(rank)
-        return Spectrum(values[:rank], left[:, :rank], right[:rank], "svd")
+        zero = least if rank < values.size else 0.0
+        return Spectrum(values[:rank], left[:, :rank], right[:rank], "svd", zero)
     if min(m, n) <= GRAM_SIDE:
         return _gram_spectrum(a, m, n)
     return _lanczos_spectrum(a, m, n)
@@ -200,13 +204,15 @@ def _gram_spectrum(a: Any, m: int, n: int) -> Spectrum:
         )
     squares, vectors = np.linalg.eigh((gram + gram.T) / 2)
     squares, vectors = squares[::-1], vectors[:, ::-1]
-    rank = int((squares > side * np.finfo(float).eps * 4 * squares[0]).sum())
+    least = float(side * np.finfo(float).eps * 4 * squares[0])
+    rank = int((squares > least).sum())
     _require_rank(rank)
+    zero = float(np.sqrt(least)) if rank < side else 0.0
     values = np.sqrt(squares[:rank])
     vectors = vectors[:, :rank]
     if wide:
-        return Spectrum(values, vectors, None, "gram")
-    return Spectrum(values, columns(a, vectors) / values, vectors.T, "gram")
+        return Spectrum(values, vectors, None, "gram", zero)
+    return Spectrum(values, columns(a, vectors) / values, vectors.T, "gram", zero)
 
 
 def _lanczos_spectrum(a: Any, m: int, n: int) -> Spectrum:

@@ -14,6 +14,7 @@ import kltheory as kl
 from kltheory import certification, cli
 from kltheory.errors import InputError
 from kltheory.loss_functions import Radial
+from kltheory.numeric.user_activation import from_text
 
 SCHEMA = json.loads((files("kltheory") / "schemas" / "certify.json").read_text("utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -67,6 +68,39 @@ def test_impossible_is_said_of_the_branches_of_the_start():
     assert (left.verdict, right.verdict) == ("impossible", "certified")
     assert "from here" in repr(left)
     assert "no weights" not in repr(left)
+
+
+@pytest.mark.parametrize("train", ["hidden", "both"])
+def test_what_is_taken_for_zero_of_the_operator_is_an_assumption(train):
+    """diag(1e8, 1e-8) has rank 1 to rounding: what is certified is about that matrix, and says so;
+    along the direction that was dropped the flow is far from y when the bound is 0."""
+    problem = kl.Problem(np.diag([1e8, 1e-8]), [1e8, 1e-8])
+    net = draw(2, 50, seed=1)
+    found = kl.certify(problem, net, train)
+    assert problem.rank == 1
+    assert all("are 0" in c.assumptions[-1] for c in found.certificates)
+    assert any("rank 1 if" in note for note in found.warnings)
+    assert all(c.evidence != "proved" for c in found.certificates)
+    full = kl.certify(kl.Problem(np.eye(2), [0.5, 0.5]), net, train)
+    assert not any("are 0" in a for c in full.certificates for a in c.assumptions)
+
+
+def test_a_difference_in_phi_does_not_raise_the_rate():
+    """1 - cos z at z = 1e-8 is 1.1e-16 in floats and 6e-17 in truth: no rate follows from it."""
+    phi = from_text("1 - cos(x)")
+    for z in (1.06e-8, 3e-8, 1e-4):
+        net = kl.TwoLayerNetwork([1.0], [[z]], [[0.0]], phi)
+        found = kl.certify(kl.Problem([[1.0]], [1.0]), net, "both")["C0"]
+        assert (found.rate or 0.0) <= (z**2 / 2) ** 2
+        assert found.holds == (z > 1e-7)
+
+
+def test_what_rests_on_a_quadrature_is_not_called_proved():
+    """M for SiLU, whose Z is a table: computed; for the sigmoid: proved."""
+    problem = kl.Problem([[1.0]], [0.1])
+    for name, evidence in (("silu", "computed"), ("sigmoid", "proved")):
+        net = kl.TwoLayerNetwork([1.0], [[0.5], [0.1]], [[1.0, 0.5]], name)
+        assert kl.certify(problem, net)["M"].evidence == evidence
 
 
 def test_what_holds_within_rounding_is_not_called_proved():

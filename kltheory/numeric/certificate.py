@@ -30,7 +30,13 @@ import numpy as np
 from kltheory.constants import Evidence
 from kltheory.errors import InputError
 from kltheory.loss_functions import RadialLoss
-from kltheory.numeric.certificate_facts import EPS, Facts, Observed, sigma_floor
+from kltheory.numeric.certificate_facts import (
+    EPS,
+    Facts,
+    Observed,
+    features_below,
+    sigma_floor,
+)
 from kltheory.numeric.certificate_law import Law, MirrorLaw, Piece, path_left
 from kltheory.numeric.certificate_path import Profile, profile
 from kltheory.numeric.reach import Reach
@@ -206,7 +212,8 @@ def _make(
     """Compare ψ(L0) with the threshold, and say what follows or what to change."""
     psi0 = facts.psi0
     holds = not missing and psi0 < threshold
-    assumptions = (_PATH, _RANGE, *(() if facts.linear else (_SIGMA,)), _PHI, *more)
+    sigma = () if facts.linear else (_SIGMA,)
+    assumptions = (_PATH, _RANGE, *sigma, _PHI, *more, *facts.assumed)
     if c < 1:
         assumptions += (f"every step has L⁺ ≤ L - {c}·η‖∇f‖², and ψ is concave",)
     rate = length = None
@@ -445,14 +452,16 @@ def mirror_certificate(
         reason = f"{reason}; {mirror.reason}"
     margin = 0.0 if reach is None or not holds else reach.margin
     evidence = Evidence.PROVED if facts.activation.proved else Evidence.SAMPLED
-    if (mirror is not None and proved and mirror.evidence != "proved") or (
-        not proved and reach is not None and reach.verified is None
+    if (
+        (mirror is not None and proved and mirror.evidence != "proved")
+        or (not proved and reach is not None and reach.verified is None)
+        or facts.assumed
     ):  # within rounding, or by a quadrature
         evidence = max(evidence, Evidence.COMPUTED, key=lambda e: e.rank)
     return Certificate(
         "M", THEOREMS["M"], holds, math.inf if holds else 0.0, facts.psi0, margin, rate, length,
         reason, "" if holds else "take more neurons, or train both layers (V, C)",
-        ("the loss is convex, or radial", _PHI), evidence,
+        ("the loss is convex, or radial", _PHI, *facts.assumed), evidence,
         {"lambda": rate} if rate is not None else {}, facts.loss0, pieces,
         mirror if holds and proved else None,
     )  # fmt: skip
@@ -513,7 +522,7 @@ def lowest_features(facts: Facts) -> float:
         lowest = np.asarray(branches.lowest(facts.z, drop), dtype=float)
         still = np.abs(facts.activation.dphi(facts.z)) < 1e-12
     lowest = np.where(np.isfinite(lowest) & ~still, np.maximum(lowest, 0.0), 0.0)
-    lowest = np.minimum(lowest, np.abs(facts.activation.phi(facts.z)))
+    lowest = np.minimum(lowest, features_below(facts.activation, facts.z))
     # What is smaller may be an underflow's rest.
     lowest = np.where(lowest > 1e-100, lowest * (1 - 1e-9), 0.0)
     return float(np.linalg.norm(lowest)) / math.sqrt(facts.k) * (1 - (facts.k + 8) * EPS)

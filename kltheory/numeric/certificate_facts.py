@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kltheory.activation import Activation
 from kltheory.constants import Evidence
 
-__all__ = ["EPS", "Facts", "Observed", "gram_floor", "sigma_floor"]
+__all__ = ["EPS", "Facts", "Observed", "features_below", "gram_floor", "sigma_floor"]
 
 Array = NDArray[np.float64]
 
@@ -97,11 +97,27 @@ class Facts:
     """How finely q is computed: the stairs of its integral, at most."""
     void: str | None = None
     """Why no certificate of this kind applies, if none does."""
+    assumed: tuple[str, ...] = ()
+    """What is assumed of A."""
 
     @property
     def weights(self) -> Array:
         """√(ω/k) φ'(z)."""
         return np.asarray(math.sqrt(self.omega / self.k) * self.activation.dphi(self.z))
+
+
+def features_below(activation: Activation, z: Array) -> Array:
+    """Lower bounds on |φ(z_i)|: of a user's φ, which may be a difference, with an absolute error.
+
+    >>> from kltheory.activation import get
+    >>> bool(0.4999 < features_below(get("sigmoid"), np.zeros(1))[0] < 0.5)
+    True
+    """
+    value = np.abs(np.asarray(activation.phi(z), dtype=float))
+    if activation.built_in:
+        return value * (1 - 8 * EPS)
+    doubt = 8 * EPS * (1 + value + activation.B1 * np.abs(z))
+    return np.asarray(np.maximum(value - doubt, 0.0))
 
 
 def gram_floor(matrix: Array, weights: Array) -> float:

@@ -86,7 +86,8 @@ class MirrorCertificate:
     z: Array
     """z*, approximately."""
     evidence: str
-    """"proved", or "computed" for a user's φ, whose Z is a quadrature without an error bound."""
+    """"proved", or "computed" for GELU, SiLU and a user's φ, whose Z is a quadrature without an
+    error bound."""
     reason: str
     """The result in a sentence."""
 
@@ -119,7 +120,9 @@ class MirrorCertificate:
         """Return bounds on L(y(t)): ℓ of the bound on ‖r(t)‖, or D/(κωt) for a loss not radial."""
         t = np.asarray(t, dtype=np.float64)
         if isinstance(self.loss, RadialLoss):
-            return np.asarray(self.loss.profile(self.residual_bound(t)) * (1.0 + 1e-14))
+            residual = self.residual_bound(t)
+            bound = self.loss.profile(residual) * (1.0 + 1e-14)
+            return np.asarray(np.where(residual > 0.0, bound + math.ulp(0.0), bound))
         if not self.proved:
             return np.full(t.shape, np.inf)
         with np.errstate(divide="ignore"):
@@ -154,7 +157,8 @@ class MirrorCertificate:
                 self.dual_norm / tau, np.sqrt(self.divergence / self.omega / tau)
             )
             decay = self.residual * np.exp(-exponent * (1.0 - 1e-13))
-        return np.asarray(np.minimum(decay, sublinear) * (1.0 + 1e-13))
+        bound = np.minimum(decay, sublinear) * (1.0 + 1e-13)
+        return np.asarray(np.minimum(bound + math.ulp(0.0), self.residual))  # no float is 0 here
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; a number that is not finite is None."""
@@ -209,7 +213,7 @@ def mirror_rate(
     with np.errstate(all="ignore"):  # what overflows proves nothing
         state, z = dual.newton(steps)
         found = dual.ball(state, z)
-    evidence = "proved" if activation.built_in else "computed"
+    evidence = "proved" if activation.built_in and activation.name in _CLOSED else "computed"
     common: dict[str, Any] = {
         "loss": loss,
         "omega": omega,
