@@ -10,9 +10,9 @@ as far as the code is the same.
 Each mutant is judged in a private copy of the checkout, which is removed however this program ends,
 by the tests that reach its line (else by those that reach its file), one of each test function
 first, the fastest first, as many as normally take `--budget` seconds, until the first fails.  What
-the tests reach is measured once per test file; for this, symbolic work runs within the tests'
-process.  Each process has a limit of its processor time.  A failure of a test that may have lacked
-time counts only if the same test passes on the unchanged code.
+the tests reach is measured once per test file.  Symbolic work runs within the tests' process,
+except for mutants of worker.py.  Each test has a limit of its processor time.  A failure of a test
+that may have lacked time counts only if the same test passes on the unchanged code.
 
 Verdicts are appended to verdicts.jsonl in the folder `--out`; what was killed is not judged again
 while its function is the same, what survived only by other tests.  Mutants that no test can kill
@@ -330,7 +330,7 @@ def copy_tree(to: Path) -> None:
 # What the tests reach, and the verdicts
 
 
-def reach(room: str, tree: Path, place: Path, out: Path) -> Reach:
+def reach(room: str, words: list[str], tree: Path, place: Path, out: Path) -> Reach:
     """Per test: its time, whether it passed, its file's state, the lines that it reaches."""
     sources = sorted((tree / "kltheory" / room).glob("*.py"))
     state = digest(*(file.read_text() for file in sources))
@@ -338,6 +338,7 @@ def reach(room: str, tree: Path, place: Path, out: Path) -> Reach:
         f for f in sorted((tree / "tests").glob("test_*.py")) if f"kltheory.{room}" in f.read_text()
     ]
     files += [file for file in sources if ">>> " in file.read_text()]
+    files = [file for file in files if any(word in str(file.relative_to(tree)) for word in words)]
     known: Reach = {}
     for file in files:
         name = file.relative_to(tree).as_posix()
@@ -419,7 +420,7 @@ def judge(mutant: Mutant, tests: dict[str, float], known: Reach, tree: Path, pla
     def run(chosen: dict[str, float]) -> tuple[int | None, list[str]]:
         files = sorted({test.partition("::")[0] for test in chosen})
         notes.write_text("{}")
-        plugin = Chosen(chosen, notes, False)
+        plugin = Chosen(chosen, notes, not mutant.path.endswith("worker.py"))
         pid = start(place, lambda: run_tests(tree, ["-x", *files], plugin))
         code = wait(place, pid, 120 + 10 * sum(chosen.values()))
         failed = [t for t, (_, how) in json.loads(notes.read_text()).items() if how == "failed"]
@@ -497,6 +498,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=200, help="how many mutants; 0: only measure")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="only mutants whose path contains this")
+    parser.add_argument("--tests", nargs="*", default=[""], help="only files that contain these")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--budget", type=float, default=20.0, help="seconds of tests per mutant")
     parser.add_argument("--out", type=Path, help="folder of what was measured and of the verdicts")
@@ -511,7 +513,7 @@ def main() -> None:
     trees = [place / f"tree{i}" for i in range(max(1, options.jobs))]
     for tree in trees:
         copy_tree(tree)
-    known = reach(room, trees[0], place, out)
+    known = reach(room, options.tests, trees[0], place, out)
     files = sorted((trees[0] / "kltheory" / room).glob("*.py"))
     points = [
         mutant
