@@ -38,17 +38,28 @@ class Axis:
     setup: float | None = None
     """The exponent of what comes before the first step, where it is asked for."""
 
+    others: tuple[int, int, int] = (10, 200, 4000)
+    """(m, n, k), of which the one that grows is replaced."""
+
     def size(self, value: int) -> tuple[tuple[int, int, int], int]:
         """(m, n, k) and the number of runs."""
-        sizes = {"m": 10, "n": 200, "k": 4000, "runs": 1} | {self.name: value}
-        return (sizes["m"], sizes["n"], sizes["k"]), sizes["runs"]
+        m, n, k, runs = (
+            value if name == self.name else other
+            for name, other in zip(("m", "n", "k", "runs"), (*self.others, 1), strict=True)
+        )
+        return (m, n, k), runs
+
+    def fixed(self) -> str:
+        """The sizes that stay."""
+        pairs = zip(("m", "n", "k"), self.others, strict=True)
+        return ", ".join(f"{name} = {value:,}" for name, value in pairs if name != self.name)
 
 
 AXES = (
-    Axis("k", (2000, 4000, 8000, 16_000), 1),
-    Axis("m", (10, 20, 40, 80), 1),
-    Axis("n", (100, 200, 400, 800), 0, 1),
-    Axis("runs", (4, 8, 16, 32), 1),
+    Axis("k", (4000, 8000, 16_000, 32_000), 1),
+    Axis("m", (40, 80, 160, 320), 1, others=(40, 400, 2000)),
+    Axis("n", (400, 800, 1600, 3200), 0, 1),
+    Axis("runs", (12, 24, 48, 96), 1, others=(10, 200, 500)),
 )
 
 
@@ -80,13 +91,17 @@ def exponents(quick: bool, axes: Sequence[Axis] = AXES) -> Table:
     for axis in axes:
         for train in MODES:
             steps, before = steps_and_setup(axis, train, 100 if quick else 400, 3 if quick else 5)
-            values = ", ".join(f"{value:,}" for value in axis.values)
 
-            def row(what: str, times: list[float], expected: float, values: str = values,
-                    name: str = axis.name, train: str = train) -> None:  # fmt: skip
-                fitted = slope([float(v) for v in values.replace(",", "").split()], times)
-                rows.append((name, values, what, train, times[0], times[-1], fitted, expected,
-                             load()))  # fmt: skip
+            def row(
+                what: str,
+                times: list[float],
+                expected: float,
+                axis: Axis = axis,
+                train: str = train,
+            ) -> None:
+                rows.append((axis.name, ", ".join(f"{value:,}" for value in axis.values),
+                             axis.fixed(), what, train, times[0], times[-1],
+                             slope(axis.values, times), expected, load()))  # fmt: skip
 
             row("a step", steps, axis.expected)
             if axis.setup is not None:
@@ -96,6 +111,7 @@ def exponents(quick: bool, axes: Sequence[Axis] = AXES) -> Table:
         (
             Column("grows"),
             Column("values"),
+            Column("with"),
             Column("cost of"),
             Column("trained"),
             Column("first", "s"),
@@ -105,9 +121,8 @@ def exponents(quick: bool, axes: Sequence[Axis] = AXES) -> Table:
             Column("load", "load"),
         ),
         tuple(rows),
-        ("CPU time, one batch. The other sizes are m = 10, n = 200, k = 4,000, one run. A step has "
-         "a part that does not grow, the calls of NumPy, and slows down where arrays leave a "
-         "cache; the set-up draws V and forms A V.",),
+        ("CPU time; several runs are one batch. A step has a part that does not grow, the calls of "
+         "NumPy, and slows down where arrays leave a cache; the set-up draws V and forms A V.",),
     )  # fmt: skip
 
 

@@ -67,6 +67,11 @@ def derive(case: dict[str, Any]) -> Any:
         return None
 
 
+def name_of(case: dict[str, Any]) -> str:
+    """ψ with the values of its parameters."""
+    return ", ".join([f"`{case['psi']}`", *(f"{name} = {v}" for name, v in case["params"].items())])
+
+
 def timed(work: Callable[[], Any], clock: Callable[[], float]) -> tuple[float, Any]:
     """The seconds of a call, and its answer."""
     start = clock()
@@ -117,7 +122,7 @@ def derivations(chosen: Sequence[dict[str, Any]], every: int, limit: float) -> t
             Column("load", "load"),
         ),
         (
-            (len(laws), len(chosen) - len(laws), median(seconds), worst[2], worst[0]["psi"],
+            (len(laws), len(chosen) - len(laws), median(seconds), worst[2], name_of(worst[0]),
              sum(closed) / len(laws), sum(inverse) / len(laws), load()),
         ),
         ("CPU time of the first call for each ψ, with the worker process that does the symbolic "

@@ -99,7 +99,7 @@ class Table:
         return {
             "title": self.title,
             "columns": [{"name": c.name, "unit": c.unit} for c in self.columns],
-            "rows": [list(row) for row in self.rows],
+            "rows": [[_plain(cell) for cell in row] for row in self.rows],
             "notes": list(self.notes),
         }
 
@@ -112,6 +112,12 @@ class Table:
             tuple(map(tuple, data["rows"])),
             tuple(data["notes"]),
         )
+
+
+def _plain(value: Any) -> Cell:
+    """A number of Python instead of NumPy; None for what JSON has no number for."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def shown(value: Cell, unit: str = "") -> str:

@@ -4,23 +4,21 @@
     python benchmarks/scale.py --n 20000 --k 50000     # some seconds
 
 V is drawn in blocks from its seed and goes through A once; from then on a step costs O(mk).
-Seen on one core of an AMD EPYC, NumPy 2.4: 279 s, of which 270 s to draw V and build A V, 768 steps
-of 11.7 ms (11.7 ns a neuron), peak memory 322 MiB; at n = 20,000 and k = 50,000: 2 s, 4.2 ns a
-neuron, 58 MiB.
 """
-
-# ruff: noqa: E402
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # before NumPy is loaded
-
 import argparse
+import json
 import resource
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
+
+from measure import Column, Table, load
+
+# isort: split
 
 import numpy as np
 
@@ -34,8 +32,8 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def train(m: int, n: int, k: int, d: int, steps: int) -> None:
-    """Run descent and print what it took."""
+def train(m: int, n: int, k: int, d: int, steps: int) -> Table:
+    """Run descent and say what it took, in this process."""
     rng = np.random.default_rng(0)
     a = rng.standard_normal((m, n)) / np.sqrt(n)
     problem = Problem(a, a @ rng.standard_normal(n))
@@ -49,10 +47,37 @@ def train(m: int, n: int, k: int, d: int, steps: int) -> None:
     whole = time.process_time() - start
     (first, then), (last, now) = clock[1], clock[-1]
     step = (now - then) / max(last - first, 1)
-    print(f"m = {m}, n = {n}, k = {k}, d = {d}: V has {n * k:.1e} entries ({8e-9 * n * k:.3g} GB)")
-    print(f"   {whole:.1f} s in all, {whole - step * steps:.1f} s of it to draw V and build A V")
-    print(f"   {steps} steps of {step * 1e3:.3g} ms, {step / k * 1e9:.3g} ns a neuron")
-    print(f"   loss {run.losses[0]:.4g} -> {run.losses[-1]:.4g}; peak memory {peak():.0f} MiB")
+    return Table(
+        "One run with a V that is never held",
+        (
+            Column("m", "count"),
+            Column("n", "count"),
+            Column("k", "count"),
+            Column("steps", "count"),
+            Column("V would take, GB", "count"),
+            Column("in all", "s"),
+            Column("drawing V, A V", "s"),
+            Column("a step", "s"),
+            Column("a step and neuron", "s"),
+            Column("loss at the start", "count"),
+            Column("at the end", "count"),
+            Column("peak memory, MiB", "count"),
+            Column("load", "load"),
+        ),
+        (
+            (m, n, k, steps, 8e-9 * n * k, whole, whole - step * steps, step, step / k,
+             run.losses[0], run.losses[-1], round(peak()), load()),
+        ),
+        ("CPU time, one thread; the memory of the whole process, Python and libraries included.",),
+    )  # fmt: skip
+
+
+def in_new_process(words: Sequence[str]) -> Table:
+    """The same in a process of its own, so that the memory is that of this run."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--raw", *words], check=True, capture_output=True, text=True
+    )
+    return Table.of_dict(json.loads(done.stdout))
 
 
 def main() -> None:
@@ -60,9 +85,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, value in (("m", 10), ("n", 100_000), ("k", 1_000_000), ("d", 500), ("steps", 768)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--raw", action="store_true", help="the numbers as JSON")
     options = vars(parser.parse_args())
-    print(f"NumPy {np.__version__}, one thread, CPU time")
-    train(**options)
+    raw = options.pop("raw")
+    found = train(**options)
+    print(json.dumps(found.to_dict()) if raw else found.text())
 
 
 if __name__ == "__main__":

@@ -48,27 +48,27 @@ def in_numpy(law: Any) -> Callable[[np.ndarray], np.ndarray] | None:
     return lambda t: inverse(start + kappa * t)
 
 
-def many_times(most: int = 10**6, psis: Sequence[tuple[str, str | None]] = PSIS) -> Table:
-    """Measure all ψ, at a thousand times and at `most`, a power of ten."""
+def many_times(
+    most: int = 10**6, psis: Sequence[tuple[str, str | None]] = PSIS, few: int = 1000
+) -> Table:
+    """Measure all ψ, at `few` times and at `most`, ten to a power times as many."""
     rows: list[tuple[Cell, ...]] = []
     for text, radius in psis:
         law = kl.rate(text, radius=radius)
         plain = in_numpy(law)
-        count, spent = 1000, 0.0
-        while count <= most:
+        count, spent = few, 0.0
+        while count <= most and 10 * spent <= PATIENCE:
             times = np.linspace(0.0, END, count)
             spent = _seconds(law, times)
             if spent < 1.0:
                 spent = median([spent, *(_seconds(law, times) for _ in range(2))])
-            if count in (1000, most):
+            if count in (few, most):
                 bare = None if plain is None else _plain(plain, times)
                 ratio = None if bare is None else spent / bare
-                rows.append((text, count, spent, bare, ratio, load()))
-            if 10 * spent > PATIENCE:
-                break
+                rows.append((f"`{text}`", count, spent, bare, ratio, load()))
             count *= 10
         if rows[-1][1] != most:
-            rows.append((text, most, None, None, None, load()))
+            rows.append((f"`{text}`", most, None, None, None, load()))
     return Table(
         "The bound on the loss at many times",
         (
