@@ -291,13 +291,22 @@ class Chosen:
     def work_here(self) -> None:
         """Symbolic work in this process, so that the lines it reaches belong to a test."""
         worker: Any = importlib.import_module("kltheory.symbolic.worker")
-        unlimited, timed = worker._unlimited, worker._timed
+        rate = importlib.import_module("kltheory.symbolic.rate")
 
-        def attempt(f: Any) -> Any:
-            main = threading.current_thread() is threading.main_thread()
-            return timed(f, 10.0) if main else unlimited(f)
+        def events(task: Any, seconds: float) -> Iterator[Any]:
+            end = time.monotonic() + seconds
 
-        worker._can_spawn, worker._unlimited = (lambda: False), attempt
+            def attempt(f: Any, share: float) -> Any:
+                if threading.current_thread() is not threading.main_thread():
+                    return worker._unlimited(f)
+                return worker._timed(f, min(share, end - time.monotonic()))
+
+            try:
+                yield from rate.work(task, seconds, attempt)
+            except Exception as error:  # as the worker does
+                yield {"kind": "note", "text": f"symbolic work failed: {error}"}
+
+        worker.events = events
 
 
 def run_tests(tree: Path, arguments: list[str], plugin: Chosen) -> int:
