@@ -59,7 +59,8 @@ Number: TypeAlias = Any
 T = TypeVar("T")
 
 _BALL_SECONDS = 2.5
-"""What one call leaves to balls, at most a third of its deadline, before quadrature takes over."""
+"""CPU seconds that one call leaves to balls, at most a third of its deadline; then quadrature takes
+over.  How busy the machine is changes no result."""
 _MAX_SIGMA = 2**1500
 _MAX_RATE = 3000
 """A time that ends where w is above 2 to this power is beyond every float."""
@@ -68,7 +69,7 @@ _MAX_KNOWN = 4096
 _ROUNDS = 6
 """How often the precision is raised when an answer is not tight ..."""
 _REFINING = 1.5
-"""... and for how many seconds."""
+"""... and for how many CPU seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ class Curve:
         self._lock = threading.RLock()
         self._within_extinction = False
         self._until: float | None = None
+        self._soft: float | None = None
         self._ctx = mpmath.MPContext()
         self._set_precision(0)
         self.loss0 = exact_number(loss0, "loss0")
@@ -259,6 +261,8 @@ class Curve:
             self._engine = Quadrature(self._integrand)
 
     def _tick(self) -> None:
+        if self._soft is not None and time.thread_time() > self._soft:
+            raise LimitReached("the work that a tight number may take is done")
         if self._until is not None and time.monotonic() > self._until:
             limit = "the time" if self.deadline is None else f"{self.deadline:g} s"
             raise LimitReached(f"the numbers were not found within {limit}; allow more time")
@@ -270,7 +274,7 @@ class Curve:
             if self._engine.certified:
                 self._engine.field.work = 0
                 share = _BALL_SECONDS if self.deadline is None else self.deadline / 3
-                self._engine.until = time.monotonic() + min(_BALL_SECONDS, share)
+                self._engine.until = time.thread_time() + min(_BALL_SECONDS, share)
             if outer is None and self.deadline is not None:
                 self._until = time.monotonic() + self.deadline
             try:
@@ -289,9 +293,8 @@ class Curve:
         result = self._first_round(work)
         if tight(result):
             return result
-        outer = self._until
-        soft = time.monotonic() + _REFINING
-        self._until = soft if outer is None else min(soft, outer)
+        outer, soft = self._soft, time.thread_time() + _REFINING
+        self._soft = soft if outer is None else min(soft, outer)
         try:
             for round_ in range(1, _ROUNDS):
                 self._set_precision(round_)
@@ -303,7 +306,7 @@ class Curve:
         except LimitReached:
             pass  # a bound, but not a tight one
         finally:
-            self._until = outer
+            self._soft = outer
         return result
 
     def _first_round(self, work: Callable[[], T]) -> T:

@@ -269,7 +269,7 @@ class Balls:
         """Refuses to go on when the time is up or balls have done too much."""
         curve = self.w.curve
         curve._tick()
-        spent = self.field.work > _BUDGET or time.monotonic() > self.until
+        spent = self.field.work > _BUDGET or time.thread_time() > self.until
         if spent and not curve.certified:
             raise OutOfBudget
 
