@@ -200,7 +200,7 @@ def version(module: str) -> str | None:
 
 def against_frameworks(quick: bool, cases: Sequence[tuple[int, int, int]] = tuple(SIZES)) -> Table:
     """Measure how many times faster than a loop in a framework a step is."""
-    ours, theirs = (1000, 30) if quick else (10_000, 100)
+    ours, theirs = (1000, 30) if quick else (5000, 100)
     rows: list[tuple[Cell, ...]] = []
     for name, style, _ in LOOPS:
         if version(name) is None:

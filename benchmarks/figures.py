@@ -148,7 +148,8 @@ def figures(runs: int | None, names: Sequence[str] = tuple(FIGURES)) -> Table:
     rows: list[tuple[Cell, ...]] = []
     notes = [
         f"{os.cpu_count()} cores. Asked: wall time on a machine with two cores. Where the wall "
-        "time is -, CPU time is that of a sample, times what is left out."
+        "time is -, the CPU time is that of so many runs times what they are a part of; it is too "
+        "long, because few runs make small batches."
     ]
     for name in names:
         chosen = recipe(name).at("paper")

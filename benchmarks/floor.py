@@ -162,7 +162,7 @@ def against_floor(quick: bool, cases: Sequence[tuple[int, int, int]] = tuple(SIZ
     try:
         with compiled() as library:
             rows = tuple(
-                _row(library, size, train, 1000 if quick else 5000)
+                _row(library, size, train, 1000 if quick else 3000)
                 for train in MODES
                 for size in cases
             )

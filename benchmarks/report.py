@@ -78,7 +78,7 @@ def startup_lines(tables: Sequence[Table]) -> list[Line]:
 def derive(quick: bool) -> Sequence[Table]:
     from derive import cases, derivations
 
-    return derivations(cases(), 9 if quick else 3, 3.0 if quick else 10.0)
+    return derivations(cases(), 9 if quick else 4, 3.0 if quick else 5.0)
 
 
 def derive_lines(tables: Sequence[Table]) -> list[Line]:
@@ -108,7 +108,7 @@ def widths(quick: bool) -> list[Table]:
 
     return [
         answers(3 if quick else 11),
-        drawn(20, activations=["sigmoid"]) if quick else drawn(200),
+        drawn(20, activations=["sigmoid"]) if quick else drawn(100),
     ]
 
 
@@ -298,13 +298,14 @@ def page(report: dict[str, Any]) -> str:
     versions = ", ".join(
         f"{name} {value or 'not installed'}" for name, value in found["versions"].items()
     )
-    quick = " --quick" if report["quick"] else ""
+    names = [part["name"] for part in report["sections"]]
+    only = "" if len(names) == len(SECTIONS) else f" --only {' '.join(names)}"
+    options = (" --quick" if report["quick"] else "") + only
     spent = sum(part["seconds"] for part in report["sections"])
     parts = [
         "# Benchmarks\n",
-        f"Made by `python benchmarks/report.py{quick}`, which measures everything again; do not "
-        "edit. Ratios are of pieces of work that took turns in one run, times are medians, of one "
-        "thread and of the CPU where nothing else is said. \"Asked\" is what is to be reached, "
+        f"Made by `python benchmarks/report.py{options}`; do not edit. Ratios are of pieces of "
+        "work that took turns in one run, times are medians, of one thread and of the CPU where nothing else is said. \"Asked\" is what is to be reached, "
         "\"load\" how many processes wanted to run when a row was finished.\n",
         f"- {found['processor']}, {found['cores']} cores, load {found['load']} at the start, "
         f"{found['system']}\n- {versions}\n- {found['date']}, {shown(spent, 's')} in all\n",
