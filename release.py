@@ -24,12 +24,13 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from email.parser import HeaderParser
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VERSIONS = ("3.11", "3.12", "3.13")
 EXTRAS = ("plot", "certified")
-FAST = ("api", "readme", "parse", "evaluate", "files", "report", "width_independent")
+FAST = ("api", "readme", "parse", "files", "report")
 """The files tests/test_NAME.py of the fast part."""
 OF_THE_CHECKOUT = ("house", "release", "web")
 """The files tests/test_NAME.py that look at the source tree."""
@@ -373,8 +374,13 @@ def use(python: Path, folder: Path, version: str, extras: tuple[str, ...] = ()) 
     hold({path.name for path in folder.iterdir()} == wanted, "files of reproduce")
 
 
-def tests(python: Path, source: Path, full: bool) -> None:
-    """Run tests of an unpacked sdist, in which there is no package, on the installed one."""
+def tests(
+    python: Path, wheel: Path, sdist: Path, place: Path, full: bool, how: tuple[str, ...] = ()
+) -> None:
+    """Run tests of an sdist, unpacked in `place` without the package, on the installed one."""
+    install(python, *how, f"{wheel}[test]")
+    source = unpacked(sdist, place)
+    shutil.rmtree(source / "kltheory")
     words: list[str] = [f"tests/test_{name}.py" for name in FAST]
     if full:
         words = ["tests", "--pyargs", "kltheory"]
@@ -383,34 +389,34 @@ def tests(python: Path, source: Path, full: bool) -> None:
         seconds=7200)  # fmt: skip
 
 
-def steps(
-    python: Path, wheel: Path, sdist: Path, place: Path, full: bool
-) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Yield what is done on one Python, by name: first without the extras, then with them."""
-    version = wheel.name.split("-")[1]
+STEPS = tuple(
+    f"{what}: {step}" for what in ("core", "extras") for step in ("install", "use", "tests")
+)
+"""The columns of the table."""
+OLDEST = ("--resolution", "lowest-direct")
+"""What makes uv take the oldest versions that the package allows."""
+
+
+def on_one_python(
+    name: str, python: Path, wheel: Path, sdist: Path, place: Path, full: bool, how: tuple[str, ...]
+) -> list[str]:
+    """Return how each of `STEPS` went: without the extras, then with them, in new environments."""
+    cells = []
     for what, extras in (("core", ()), ("extras", EXTRAS)):
         folder = place / what
+        (folder / "empty").mkdir(parents=True)
         inside = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         wanted = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
-
-        def made(folder: Path = folder, wanted: str = wanted) -> None:
-            (folder / "empty").mkdir(parents=True)
-            environment(folder / "venv", wanted, creator=python)
-
-        def used(
-            folder: Path = folder, inside: Path = inside, extras: tuple[str, ...] = extras
-        ) -> None:
-            use(inside, folder / "empty", version, extras)
-
-        def tested(folder: Path = folder, inside: Path = inside) -> None:
-            install(inside, f"{wheel}[test]")
-            source = unpacked(sdist, folder / "sdist")
-            shutil.rmtree(source / "kltheory")
-            tests(inside, source, full)
-
-        yield f"{what}: install", made
-        yield f"{what}: use", used
-        yield f"{what}: tests", tested
+        made = partial(environment, folder / "venv", *how, wanted, creator=python)
+        used = partial(use, inside, folder / "empty", wheel.name.split("-")[1], extras)
+        tested = partial(tests, inside, wheel, sdist, folder / "sdist", full, how)
+        cells.append(tried(f"{name}, {what}: install", made))
+        if cells[-1] == "FAILED":  # there is nothing to use
+            cells += ["-", "-"]
+        else:
+            cells.append(tried(f"{name}, {what}: use", used))
+            cells.append(tried(f"{name}, {what}: tests", tested))
+    return cells
 
 
 def tried(name: str, step: Callable[[], object]) -> str:
@@ -427,20 +433,26 @@ def tried(name: str, step: Callable[[], object]) -> str:
 
 
 def on_each_python(wheel: Path, sdist: Path, place: Path, full: bool) -> list[list[str]]:
-    """Return the table: a row for each version of Python, a column for each step."""
-    head = [name for name, _ in steps(Path(), wheel, sdist, place, full)]
-    rows = [["Python", *head]]
-    for version, python in interpreters().items():
+    """Return the table: a row for each version of Python, a column for each of `STEPS`.
+
+    The first Python that is here is tried once more, with the oldest versions of all packages that
+    are allowed, if uv is there to find them.
+    """
+    rows = [["Python", *STEPS]]
+    found = interpreters()
+    for version, python in found.items():
         if python is None:
-            rows.append([version, *["not here"] * len(head)])
+            rows.append([version, *["not here"] * len(STEPS)])
             continue
-        row = [version]
-        for name, step in steps(python, wheel, sdist, place / version, full):
-            before = [c for n, c in zip(head, row[1:], strict=False) if n[:4] == name[:4]]
-            # Without an installation there is nothing to use.
-            skipped = bool(before) and before[0] == "FAILED"
-            row.append("-" if skipped else tried(f"Python {version}, {name}", step))
-        rows.append(row)
+        rows.append(
+            [version, *on_one_python(version, python, wheel, sdist, place / version, full, ())]
+        )
+    first, python = next(((v, p) for v, p in found.items() if p is not None), ("", None))
+    if python is not None and shutil.which("uv") is not None:
+        name = f"{first}, oldest"
+        rows.append(
+            [name, *on_one_python(name, python, wheel, sdist, place / "oldest", full, OLDEST)]
+        )
     return rows
 
 

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import random
+import subprocess
+import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -354,6 +356,21 @@ def test_what_is_read_is_not_written(tmp_path, capsys):
     table = tmp_path / "psi.csv"
     table.write_text("s,psi\n0,0\n1,1\n2,1.5\n")
     refused(["bound", "--psi-table", str(table), "--output", str(table)], capsys, "is read")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="needs names of open streams")
+def test_a_stream_that_is_open_is_added_to(tmp_path):
+    """--output /dev/stdout in `kltheory ... >> log` keeps the log, and it goes through a pipe."""
+    log = tmp_path / "log"
+    log.write_text("old\n")
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    words = [sys.executable, "-m", "kltheory", "losses", "mse", "--format", "json", "--output"]
+    with log.open("a") as stream:
+        subprocess.run([*words, "link"], cwd=tmp_path, stdout=stream, check=True)
+    old, _, answer = log.read_text().partition("\n")
+    assert (old, json.loads(answer)["schema"]) == ("old", "kltheory/losses/1")
+    done = subprocess.run([*words, "/dev/fd/1"], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout.decode() == answer
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs pipes with names")

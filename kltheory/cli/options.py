@@ -84,6 +84,8 @@ def output_file(text: str) -> Path | None:
     if text == "-":
         return None
     path = Path(text)
+    if _is_open(path):
+        return path
     try:
         if not text or path.is_dir():
             raise InputError(f"{text!r} is a directory; give a file in it")
@@ -101,6 +103,23 @@ def output_file(text: str) -> Path | None:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"cannot write {brief(text, 60)}: {why}") from error
     return path
+
+
+def _is_open(path: Path) -> bool:
+    """Whether a name is of a stream that is open already: it is added to, and never replaced.
+
+    >>> _is_open(Path("answer.json"))
+    False
+    """
+    name = os.fspath(path)
+    for _ in range(40):  # as many links as a system follows
+        folder = os.path.realpath(os.path.dirname(name) or ".")
+        if re.fullmatch(r"/dev/fd|/proc/[0-9]+/(task/[0-9]+/)?fd", folder):
+            return True
+        if not os.path.islink(name):
+            break
+        name = os.path.join(folder, os.readlink(name))
+    return False
 
 
 def figure_name(text: str) -> Path:
@@ -241,7 +260,11 @@ def emit(text: str, output: Path | None = None) -> None:
         sys.stdout.write(text)
         return
     try:
-        _write(Path(os.path.realpath(output)), text)
+        if _is_open(output):
+            with open(output, "a", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        else:
+            _write(Path(os.path.realpath(output)), text)
     except OSError as error:
         raise InputError(f"cannot write {str(output)!r}: {error.strerror or error}") from error
 
