@@ -375,7 +375,7 @@ def use(python: Path, folder: Path, version: str, extras: tuple[str, ...] = ()) 
 
 
 def tests(
-    python: Path, wheel: Path, sdist: Path, place: Path, full: bool, how: tuple[str, ...] = ()
+    python: Path, wheel: Path, sdist: Path, place: Path, full: bool, how: tuple[str, ...]
 ) -> None:
     """Run tests of an sdist, unpacked in `place` without the package, on the installed one."""
     install(python, *how, f"{wheel}[test]")
