@@ -83,13 +83,41 @@ print(live.answer('{"what": "law", "arguments": ["sqrt(s)+s"]}'))
     assert json.loads(done.stdout)["regime"] == "exponential"
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not (CHROMIUM and shutil.which("npm")), reason="needs chromium and npm")
-def test_the_page_works_in_a_browser(tmp_path):
-    """Built, served and driven in headless Chromium: right answers, and no foreign request."""
+in_a_browser = pytest.mark.skipif(
+    not (CHROMIUM and shutil.which("npm")), reason="needs chromium and npm"
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The folder of the page, as a server would give it out."""
+    folder = tmp_path_factory.mktemp("web") / "page"
     done = subprocess.run(
-        [sys.executable, str(WEB / "build.py"), str(tmp_path / "page"), "--check"],
+        [sys.executable, str(WEB / "build.py"), str(folder)],
         capture_output=True, text=True, timeout=170,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_the_page_is_built(page):
+    """All that the page needs is in one folder."""
+    assert (page / "index.html").read_bytes() == (WEB / "index.html").read_bytes()
+    assert (page / "pyodide" / "pyodide.asm.wasm").exists()
+    wheels = json.loads((page / "wheels" / "list.json").read_text("utf-8"))
+    assert {wheel.partition("-")[0] for wheel in wheels} == {"kltheory", "mpmath", "sympy"}
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_the_page_works_in_a_browser(page):
+    """Driven in headless Chromium: right answers, and no foreign request."""
+    check = "import sys, pathlib, build; build.check(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", check, str(page)],
+        cwd=WEB, capture_output=True, text=True, timeout=170,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "all answers right" in done.stdout
