@@ -122,13 +122,34 @@ class SharpBound(Bound):
     def _kt(self, t: Any) -> Any:
         return positive(t, "t", zero=True, side=-1)
 
+    @property
+    def _speed(self) -> Fraction:
+        return Fraction(1)
+
     def _time(self, kt: float) -> float:
         return kt
 
+    def _paths_left(self, errors: Any) -> Any:
+        """As `_parameters`, for an array of values of ψ."""
+        import numpy as np
+
+        A, B, c = self.affine.A, self.affine.B, self.affine.c
+        low, slope, root = down(A), down(B), down(sqrt_down(A))
+        if not (1e-290 < low < 1e290 and slope < 1e290):
+            return np.array([self._left(p) for p in errors.tolist()], dtype=float)
+        with np.errstate(over="ignore", under="ignore"):
+            # each of the operations below errs by at most 2^-53
+            below = np.sqrt(low + np.minimum(slope * errors, 1e290)) + root
+            below *= down(c) * (1 - 2.0**-49)
+            found = np.nextafter(2 * (errors / below), np.inf)
+        return np.where(errors > 0, found, 0.0)
+
     def _parameters(self, t: Any) -> float:
         """(√(A+Bp) - √A)/a1 = 2p/(√(A+Bp) + √A)."""
+        return self._left(self.curve.psi(self._kt(t)))
+
+    def _left(self, error: float) -> float:
         A, B = self.affine.A, self.affine.B
-        error = self.curve.psi(self._kt(t))
         if math.isinf(error):
             return error
         p = Fraction(error)
@@ -167,11 +188,6 @@ def sharp_bound(
     given = constants(
         sigma_f=sigma_f, sigma_j=sigma_j, loss0=loss0, noise=noise, mu=mu, lip_f=lip_f, dist=dist
     )
-    exact = _rational(
-        sigma_f=given.sigma_f,
-        sigma_j=given.sigma_j,
-        deviation=positive(deviation, "deviation", zero=True),
-    )
     if psi.parameters:
         names = ", ".join(str(q) for q in psi.parameters)
         raise InputError(f"ψ has parameters without a value: {names}; give them by name")
@@ -187,7 +203,10 @@ def sharp_bound(
     psi0 = Curve(psi.loss, psi.value, psi.symbol, **options).psi0
     if math.isinf(psi0):
         raise InputError("ψ(L0) is above 1e308: the sharp bound needs it below σ_F σ_J²/(2Λ)")
-    affine = affine_constants(psi0, *exact, c)
+    assert given.sigma_f is not None
+    assert given.sigma_j is not None
+    lip = positive(deviation, "deviation", zero=True)
+    affine = affine_constants(psi0, given.sigma_f, given.sigma_j, lip, c)
     if not affine.holds:
         times = f"{psi0 / affine.threshold:.3g}" if affine.threshold else "1e308 or more"
         raise InputError(
@@ -197,14 +216,6 @@ def sharp_bound(
         )
     curve = _AffineCurve(psi.loss, psi.value, psi.symbol, affine.A, affine.B, **options)
     return SharpBound(curve, given, affine)
-
-
-def _rational(**numbers: Any) -> tuple[Fraction, Fraction, Fraction]:
-    for name, value in numbers.items():
-        if not isinstance(value, Fraction | int):
-            raise InputError(f"{name} = {value} is given; a rational or decimal number is wanted")
-    first, second, third = (Fraction(q) for q in numbers.values())
-    return first, second, third
 
 
 # ---------------------------------------------------------------------------------------------
@@ -340,7 +351,7 @@ def _descent_factor(step: Any, smoothness: Any) -> tuple[Fraction, Fraction, Fra
         raise InputError(
             "the bound for gradient descent needs β, a Lipschitz constant of the gradient"
         )
-    eta, beta = Fraction(positive(step, "step")), Fraction(positive(smoothness, "smoothness"))
+    eta, beta = positive(step, "step"), positive(smoothness, "smoothness")
     c = 1 - eta * beta / 2
     if c <= 0:
         raise InputError(
