@@ -70,7 +70,9 @@ def time_to_loss(bound: Bound, target: Any) -> Answer:
     """
     _not_printed(bound)
     question = f"time until the loss is at most {target}"
-    return _time(question, bound.time_to_loss(positive(target, "target", zero=True)), "(10)", 0.0)
+    return _time(
+        question, bound.time_to_loss(positive(target, "target", zero=True, side=-1)), "(10)", 0.0
+    )
 
 
 def time_to_observation_error(bound: Bound, target: Any, *, noise: Any = None) -> Answer:
@@ -78,8 +80,8 @@ def time_to_observation_error(bound: Bound, target: Any, *, noise: Any = None) -
 
     `target` = 2‖ε‖ is (12), corrected: see E12 in `kltheory audit E12`.
     """
-    goal = _fraction(target, "target")
-    eps = _fraction(_or_given(noise, bound.constants.noise, "noise"), "noise")
+    goal = positive(target, "target", zero=True, side=-1)
+    eps = positive(_or_given(noise, bound.constants.noise, "noise"), "noise", zero=True)
     question = f"time until ‖y(t) - ȳ‖ is at most {target}"
     return _time_to(bound, question, goal - eps, eps, goal, "p(t) + ‖ε‖ inverted, see (12)")
 
@@ -98,7 +100,7 @@ def time_to_signal_error(
     The error never goes below the floor (1 + L_F/μ) dist(x̄, Σ) + ‖ε‖/μ.  Constants that are not
     given are those of the bound.
     """
-    goal = _fraction(target, "target")
+    goal = positive(target, "target", zero=True, side=-1)
     m, floor = _signal_floor(bound, noise, mu, lip_f, dist)
     question = f"time until ‖x(t) - x̄‖ is at most {target}"
     return _time_to(bound, question, (goal - floor) * m, floor, goal, "(13) inverted")
@@ -111,7 +113,7 @@ def affordable_noise(
 
     ‖ε‖ <= μ(target - (1 + L_F/μ) dist(x̄, Σ)) - p(t).
     """
-    goal = _fraction(target, "target")
+    goal = positive(target, "target", zero=True, side=-1)
     m, floor = _signal_floor(bound, 0, mu, lip_f, dist)
     p = Fraction(bound.observation(t))
     left = m * (goal - floor) - p
@@ -136,8 +138,9 @@ def needed_sigma_j(
         raise InputError("σ_J is found for the corrected theory; make the bound with it")
     if (loss is None) == (observation is None):
         raise InputError("give loss= or observation=, one of them")
-    time = _fraction(t, "t")
-    s = _fraction(_or_given(sigma_f, bound.constants.sigma_f, "sigma_f"), "sigma_f")
+    time = positive(t, "t", zero=True, side=-1)
+    s = _or_given(sigma_f, bound.constants.sigma_f, "sigma_f")
+    s = positive(s, "sigma_f", zero=True, side=-1)
     if not time or not s:
         raise InputError("t and sigma_f must be positive")
     if loss is not None:
@@ -155,12 +158,12 @@ def _signal_floor(
 ) -> tuple[Fraction, Fraction]:
     """(μ, the floor of (13))."""
     c = bound.constants
-    m = _fraction(_or_given(mu, c.mu, "mu"), "mu")
+    m = positive(_or_given(mu, c.mu, "mu"), "mu", zero=True, side=-1)
     if not m:
         raise InputError("mu must be positive")
-    eps = _fraction(_or_given(noise, c.noise, "noise"), "noise")
-    lipschitz = _fraction(_or_given(lip_f, c.lip_f, "lip_f"), "lip_f")
-    distance = _fraction(_or_given(dist, c.dist, "dist"), "dist")
+    eps = positive(_or_given(noise, c.noise, "noise"), "noise", zero=True)
+    lipschitz = positive(_or_given(lip_f, c.lip_f, "lip_f"), "lip_f", zero=True)
+    distance = positive(_or_given(dist, c.dist, "dist"), "dist", zero=True)
     return m, (1 + lipschitz / m) * distance + eps / m
 
 
@@ -188,13 +191,6 @@ def _time(question: str, time: float, how: str, floor: float) -> Answer:
         reason = "impossible: the target is the limit itself, which no finite time reaches"
         return Answer(question, None, reason, floor)
     return Answer(question, time, how, floor)
-
-
-def _fraction(value: Any, name: str) -> Fraction:
-    number = positive(value, name, zero=True)
-    if not isinstance(number, Fraction | int):
-        raise InputError(f"{name} = {value} is given; a rational or decimal number is wanted")
-    return Fraction(number)
 
 
 def _or_given(value: Any, known: Any, name: str) -> Any:

@@ -105,12 +105,11 @@ class _Given:
     def __init__(self) -> None:
         self.evidence = Evidence.PROVED
 
-    def take(self, name: str, value: Any, *, zero: bool = False) -> Fraction:
-        """The exact number of a constant; one without evidence is assumed."""
+    def take(self, name: str, value: Any, *, zero: bool = False, side: int = 1) -> Fraction:
+        """The exact number of a constant, or one to its safe side; without evidence: assumed."""
         evidence = value.evidence if isinstance(value, Constant) else Evidence.ASSUMED
-        number = positive(value.value if isinstance(value, Constant) else value, name, zero=zero)
-        if not isinstance(number, Fraction):
-            raise InputError(f"{name} = {value} is given; a rational or decimal number is wanted")
+        given = value.value if isinstance(value, Constant) else value
+        number = positive(given, name, zero=zero, side=side)
         if evidence.rank > self.evidence.rank:
             self.evidence = evidence
         return number
@@ -186,7 +185,7 @@ def signal_error(
     1.0
     """
     given = _Given()
-    m = given.take("mu", mu)
+    m = given.take("mu", mu, side=-1)
     eps = given.take("noise", noise, zero=True)
     lipschitz, distance = given.take("lip_f", lip_f, zero=True), given.take("dist", dist, zero=True)
     modelling = (1 + lipschitz / m) * distance
@@ -196,7 +195,7 @@ def signal_error(
     if theory == "printed":
         if sigma_f is None or sigma_j is None:
             raise InputError("the printed bound on the signal needs sigma_f and sigma_j")
-        product = given.take("sigma_f", sigma_f) * given.take("sigma_j", sigma_j)
+        product = given.take("sigma_f", sigma_f, side=-1) * given.take("sigma_j", sigma_j, side=-1)
         first, latex = 2 / product, r"\frac{2p(t)}{\mu\sigma_J\sigma_F}"
         sound = "met" if product <= 2 else "violated"
         reason = f"σ_J σ_F = {float(product):.4g}: the factor 2/(σ_J σ_F) is not in the proof"
@@ -260,7 +259,7 @@ def local_signal_error(
     0.5
     """
     given = _Given()
-    m, eps = given.take("mu", mu), given.take("noise", noise, zero=True)
+    m, eps = given.take("mu", mu, side=-1), given.take("noise", noise, zero=True)
     lj = given.take("lip_jacobian", lip_jacobian, zero=True)
     lf, distance = given.take("lip_f", lip_f, zero=True), given.take("dist", dist, zero=True)
 
@@ -270,7 +269,8 @@ def local_signal_error(
     if theory == "printed":
         if sigma_f is None or sigma_j is None or not lj:
             raise InputError("the printed Theorem A.1 needs sigma_f, sigma_j and lip_jacobian > 0")
-        factor = 2 / (given.take("sigma_f", sigma_f) * given.take("sigma_j", sigma_j))
+        sigma_f = given.take("sigma_f", sigma_f, side=-1)
+        factor = 2 / (sigma_f * given.take("sigma_j", sigma_j, side=-1))
 
         def printed(p: Fraction) -> float:
             inner = lj / m * distance**2 + (lf / m + 1) * distance + (factor * p + eps) / m
