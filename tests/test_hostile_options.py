@@ -358,6 +358,15 @@ def test_what_is_read_is_not_written(tmp_path, capsys):
     refused(["bound", "--psi-table", str(table), "--output", str(table)], capsys, "is read")
 
 
+@pytest.mark.parametrize(
+    "words", ["check --gaussian 2x3 --k 20", "bound --loss mse --kappa 1 --loss0 1"]
+)
+def test_a_figure_goes_to_a_file(words, capsys):
+    """--plot - is refused, and not forgotten."""
+    pytest.importorskip("matplotlib")
+    refused([*words.split(), "--plot", "-"], capsys, "a figure goes to a file")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="needs names of open streams")
 def test_a_stream_that_is_open_is_added_to(tmp_path):
     """--output /dev/stdout in `kltheory ... >> log` keeps the log, and it goes through a pipe."""

@@ -15,13 +15,13 @@ from kltheory.cli.limits import Seconds, within
 from kltheory.cli.options import (
     EXACT,
     EXACT_LIST,
-    OUTPUT,
     beside,
     emit,
     format_option,
     json_text,
     keep,
     output_option,
+    plot_option,
 )
 from kltheory.errors import InputError
 
@@ -70,7 +70,7 @@ _COLUMNS = ("loss", "parameters", "observation", "signal", "error", "drift", "si
 @click.option("--verified", is_flag=True, help="Descent: halve the step until the loss falls.")
 @click.option("--points", type=EXACT, help="Times, or rows of data, that are compared.")
 @click.option("--tol", type=EXACT, default="1e-7", show_default=True, help="Loss of convergence.")
-@click.option("--plot", type=OUTPUT, help="Draw a figure (.png, .svg, .pdf), with its data.")
+@plot_option
 @click.option(
     "--limit", type=Seconds(), default=600.0, show_default=True,
     help="Seconds for the whole.",
@@ -98,10 +98,6 @@ def command(
     Exit code 1: a corrected or sharp guarantee is violated.  What is violated only as printed in
     the paper (HAL v1) is reported and counted in printed_violated.
     """
-    if plot is not None:
-        from kltheory.plot import figure_file
-
-        figure_file(plot)
     keep((options["operator"], options["observation"], trajectory), (*beside(plot), output))
     with within(limit, memory=_MEMORY):
         found = _read(trajectory, options) if trajectory is not None else _trained(options)
