@@ -1,13 +1,14 @@
-"""The time of the paper's figures at its scale: measured, or estimated from some of their runs.
+"""The time of the paper's figures at its scale: measured, or estimated from some of their cells.
 
-    python benchmarks/figures.py [--runs N | --whole] [fig1a fig1b ...]
+    python benchmarks/figures.py [--whole] [fig1a fig1b ...]
 
 --whole makes each figure by `kltheory reproduce FIG --scale paper` on all cores, in a new process
-and a new folder, and reads its manifest.  Otherwise: CPU seconds of N networks in every cell, times
-50/N; a machine with two idle cores takes half.  For Figure 1, beside it, what a straightforward
-PyTorch loop (autograd, float32, one thread) would take: its measured time per iteration, at nine
-sizes of the grid, times the iterations that each run took here; a run that does not converge takes
-all 25,000.  PyTorch is no dependency of the package:
+and a new folder, and reads its manifest.  Otherwise: CPU seconds of every fifth value of each long
+axis, all networks of these cells in their batches, times what that is a part of; of the figures
+with few cells, a tenth of the networks.  A machine with two idle cores takes half.  For Figure 1,
+beside it, what a straightforward PyTorch loop (autograd, float32, one thread) would take: its
+measured time per iteration, at nine sizes of the grid, times the iterations that each run took
+here; a run that does not converge takes all 25,000.  PyTorch is no dependency of the package:
     pip install torch==2.13.0
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -36,7 +38,8 @@ from kltheory.paper.runs import draw
 from kltheory.paper.sweep import run_sweep
 
 ENGINES = ("exact", "descent")
-PAPER_RUNS = 50
+EVERY, LONG = 5, 10
+"""A sample takes every fifth value of the axes that have ten or more."""
 ITERATIONS = 100
 ASKED = {
     ("fig1a", "exact"): 120,
@@ -58,31 +61,35 @@ class Made:
     """Seconds from start to end, if the whole figure was made."""
     rows: list[dict[str, str]]
     """The data."""
-    runs: int
-    """How many runs of every cell these are."""
+    part: float
+    """Which share of the networks these are."""
 
 
-def sample(chosen: Recipe, engine: str, runs: int) -> Made:
-    """Run so many networks of every cell."""
+def sample(chosen: Recipe, engine: str) -> Made:
+    """Run a part of the networks, in batches of the size that they have in the whole figure."""
+    long = [axis for axis in chosen.axes if len(chosen.value(axis)) >= LONG]
+    fewer = {axis: chosen.value(axis)[EVERY // 2 :: EVERY] for axis in long}
+    part = math.prod(len(fewer[axis]) / len(chosen.value(axis)) for axis in long)
+    if not long:
+        fewer, part = {"runs": chosen.chunk}, chosen.chunk / chosen.value("runs")
     with tempfile.TemporaryDirectory() as folder:
-        found = run_sweep(chosen.with_values({"runs": runs}).sweep(engine, 1), folder)
-        return Made(found.cpu_seconds * PAPER_RUNS / runs, None, _rows(found.csv), runs)
+        found = run_sweep(chosen.with_values(fewer).sweep(engine, 1), folder)
+        return Made(found.cpu_seconds / part, None, _rows(found.csv), part)
 
 
-def whole(chosen: Recipe, engine: str, runs: int | None = None) -> Made:
+def whole(chosen: Recipe, engine: str) -> Made:
     """Make the figure by its command, on all cores."""
-    given = ["--runs", str(runs)] if runs else []
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         subprocess.run(
             [sys.executable, "-m", "kltheory", "reproduce", chosen.figure, "--scale", "paper",
-             "--engine", engine, "--out", folder, "--jobs", str(os.cpu_count() or 1), *given],
+             "--engine", engine, "--out", folder, "--jobs", str(os.cpu_count() or 1)],
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         wall = time.perf_counter() - start
         spent = json.loads(Path(folder, f"{chosen.figure}.json").read_text("utf-8"))["time"]
         rows = _rows(Path(folder, f"{chosen.figure}.csv"))
-    return Made(spent["cpu_seconds"], wall, rows, runs or PAPER_RUNS)
+    return Made(spent["cpu_seconds"], wall, rows, 1.0)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -140,28 +147,27 @@ def torch_seconds(chosen: Recipe, found: Made) -> float | None:
         converged = row["converged"].lower() in ("true", "1")
         count = int(row["steps"]) if converged else chosen.value("steps")
         total += count * measured[near(k, some[0]), near(x, some[1])]
-    return total * PAPER_RUNS / found.runs
+    return total / found.part
 
 
-def figures(runs: int | None, names: Sequence[str] = tuple(FIGURES)) -> Table:
-    """Measure each figure with both engines: whole, or `runs` networks of every cell."""
+def figures(entire: bool, names: Sequence[str] = tuple(FIGURES)) -> Table:
+    """Measure each figure with both engines: entire, or a part of its networks."""
     rows: list[tuple[Cell, ...]] = []
     notes = [
         f"{os.cpu_count()} cores. Asked: wall time on a machine with two cores. Where the wall "
-        "time is -, the CPU time is that of so many runs times what they are a part of; it is too "
-        "long, because few runs make small batches."
+        "time is -, the CPU time is that of a part of the networks divided by that part."
     ]
     for name in names:
         chosen = recipe(name).at("paper")
         for engine in ENGINES:
-            found = whole(chosen, engine) if runs is None else sample(chosen, engine, runs)
+            found = whole(chosen, engine) if entire else sample(chosen, engine)
             slow = None
             if engine == "descent" and name.startswith("fig1"):
                 slow = torch_seconds(chosen, found)
                 if slow is None:
                     notes.append(f"{name}: PyTorch is not installed, not compared.")
             rows.append(
-                (name, engine, found.runs, found.wall, found.cpu, ASKED[name, engine],
+                (name, engine, found.part, found.wall, found.cpu, ASKED[name, engine],
                  slow, None if slow is None else slow / found.cpu, load())
             )  # fmt: skip
     return Table(
@@ -169,7 +175,7 @@ def figures(runs: int | None, names: Sequence[str] = tuple(FIGURES)) -> Table:
         (
             Column("figure"),
             Column("engine"),
-            Column("runs of a cell", "count"),
+            Column("part", "share"),
             Column("wall time", "s"),
             Column("CPU time", "s"),
             Column("asked at most", "s"),
@@ -186,10 +192,9 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("figures", nargs="*", default=list(FIGURES), choices=[*FIGURES, []])
-    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--whole", action="store_true", help="make the figures, in minutes")
     wanted = parser.parse_args()
-    print(figures(None if wanted.whole else wanted.runs, wanted.figures).text())
+    print(figures(wanted.whole, wanted.figures).text())
 
 
 if __name__ == "__main__":

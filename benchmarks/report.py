@@ -152,7 +152,7 @@ def floor_lines(tables: Sequence[Table]) -> list[Line]:
 def figures(quick: bool) -> list[Table]:
     import figures
 
-    return [figures.figures(1 if quick else None)]
+    return [figures.figures(not quick)]
 
 
 def figures_lines(tables: Sequence[Table]) -> list[Line]:
@@ -305,8 +305,9 @@ def page(report: dict[str, Any]) -> str:
     parts = [
         "# Benchmarks\n",
         f"Made by `python benchmarks/report.py{options}`; do not edit. Ratios are of pieces of "
-        "work that took turns in one run, times are medians, of one thread and of the CPU where nothing else is said. \"Asked\" is what is to be reached, "
-        "\"load\" how many processes wanted to run when a row was finished.\n",
+        "work that took turns in one run, times are medians, of one thread and of the CPU where "
+        'nothing else is said. "Asked" is what is to be reached, "load" how many processes wanted '
+        "to run when a row was finished.\n",
         f"- {found['processor']}, {found['cores']} cores, load {found['load']} at the start, "
         f"{found['system']}\n- {versions}\n- {found['date']}, {shown(spent, 's')} in all\n",
     ]  # fmt: skip
