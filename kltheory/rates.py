@@ -197,7 +197,7 @@ def rate(
     >>> rate("c*s**alpha", alpha="1/2").loss_bound
     L0*exp(-4*kappa*t/c**2)
     """
-    started = time.monotonic()
+    started = time.thread_time()
     if isinstance(psi, Desingularizer):
         if radius is not None:
             raise InputError("radius is given with a desingularizer, which has its own")
@@ -207,7 +207,7 @@ def rate(
         unknown = [n for n, v in parameters.items() if v is not None and not _mentions(psi, n)]
         if unknown:
             raise InputError(f"ψ = {psi} has no parameter {unknown[0]}")
-    law = symbolic.derive(d, max(0.2 * limit, limit - (time.monotonic() - started)))
+    law = symbolic.derive(d, max(0.2 * limit, limit - (time.thread_time() - started)))
     return RateLaw(**{f.name: getattr(law, f.name) for f in fields(law)})
 
 

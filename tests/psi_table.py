@@ -14,6 +14,8 @@ VALID = [case for case in CASES if case["regime"] != "invalid"]
 INVALID = [case for case in CASES if case["regime"] == "invalid"]
 BY_ID = {case["id"]: case for case in CASES}
 IDS = [case["id"] for case in VALID]
+# No closed Ψ is found for these, however long it is looked for.
+OPEN = {"H06", "H07", "E05", "E06", "S10"}
 
 
 def desingularizer(case_id: str) -> Any:
@@ -27,8 +29,8 @@ def desingularizer(case_id: str) -> Any:
 
 @cache
 def law(case_id: str) -> Any:
-    """The rate law of a case, with 8 seconds of symbolic work."""
-    return kl.rate(desingularizer(case_id), limit=8)
+    """The rate law of a case; where Ψ is found, that takes seconds, of a busy machine a minute."""
+    return kl.rate(desingularizer(case_id), limit=8 if case_id in OPEN else 60)
 
 
 def start(case_id: str) -> Any:

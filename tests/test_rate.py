@@ -5,7 +5,7 @@ from __future__ import annotations
 import mpmath
 import pytest
 import sympy as sp
-from psi_table import BY_ID, IDS, INVALID, desingularizer, law, start
+from psi_table import BY_ID, IDS, INVALID, OPEN, desingularizer, law, start
 
 import kltheory as kl
 from kltheory.errors import InputError, NotDesingularizing
@@ -77,9 +77,9 @@ def test_closed_bound_solves_the_law(case_id):
 
 
 def test_how_many_closed_forms():
-    """At least 60 of the 69 valid ψ have a closed Ψ and at least 30 a closed Ψ⁻¹."""
+    """All but 5 of the 69 valid ψ have a closed Ψ and at least 30 a closed Ψ⁻¹."""
+    assert {case_id for case_id in IDS if law(case_id).Psi is None} <= OPEN
     laws = [law(case_id) for case_id in IDS]
-    assert sum(found.Psi is not None for found in laws) >= 60
     assert sum(found.Psi_inverse is not None for found in laws) >= 30
     assert sum(found.regime.loss == "undetermined" for found in laws) <= 4
 

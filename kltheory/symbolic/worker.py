@@ -179,7 +179,7 @@ def serve() -> None:
         end = time.monotonic() + seconds
 
         def attempt(f: Callable[[], Any], share: float, end: float = end) -> Any:
-            return _timed(f, min(share, end - time.monotonic()))
+            return _timed(f, share, end - time.monotonic())
 
         try:
             for event in work(message["task"], seconds, attempt):
@@ -195,27 +195,41 @@ def serve() -> None:
         out.flush()
 
 
-def _timed(f: Callable[[], Any], seconds: float) -> Any:
-    """f() for at most `seconds`; None if it was stopped or failed."""
-    if seconds <= 0.01:
+def _timed(f: Callable[[], Any], work: float, left: float) -> Any:
+    """f() for at most `work` CPU seconds and `left` seconds; None if it was stopped or failed.
+
+    A busy machine makes an attempt longer, and does not take its share from it.
+    """
+    if left <= 0.01:
         return None
+    over = False
 
     def stop(signum: int, frame: Any) -> None:
-        raise _OutOfTime
+        nonlocal over
+        if not over:  # once, whichever clock is the first
+            over = True
+            raise _OutOfTime
 
     if not hasattr(signal, "setitimer"):  # no interval timer: only the parent's limit holds
         return _unlimited(f)
-    previous = signal.signal(signal.SIGALRM, stop)
+    clocks = {
+        signal.SIGALRM: (signal.ITIMER_REAL, left),
+        signal.SIGPROF: (signal.ITIMER_PROF, work),
+    }
+    previous = {name: signal.signal(name, stop) for name in clocks}
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        for timer, seconds in clocks.values():
+            signal.setitimer(timer, seconds)
         try:
             return f()
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            for timer, _ in clocks.values():
+                signal.setitimer(timer, 0)
     except (_OutOfTime, Exception):
         return None
     finally:
-        signal.signal(signal.SIGALRM, previous)
+        for name, handler in previous.items():
+            signal.signal(name, handler)
 
 
 def _limit_memory() -> None:
