@@ -25,6 +25,7 @@ from kltheory.numeric.estimate import estimate_from_decay, estimate_from_gradien
 from kltheory.numeric.guarantees import constants
 from kltheory.numeric.kl_test import ball_points, kl_test
 from kltheory.numeric.poisson import poisson_v_max
+from kltheory.numeric.reach_proof import BoxImage
 from kltheory.numeric.reach_rate import mirror_rate
 from kltheory.numeric.rounding import down, up
 from kltheory.numeric.sample_complexity import measurements, width_l1, width_linf, width_subspace
@@ -396,3 +397,127 @@ def test_a_law_started_at_a_zero_loss_is_concave_there():
     assert is_concave(convex, 0.0)
     assert not is_concave(convex, 1.0)
     assert is_concave(MSE, 1.0)
+
+
+# -- the printed forms -----------------------------------------------------------------------------
+
+
+def both_theories(psi, **constants):
+    law = kl.rate(psi)
+    return law.bound(**constants), law.bound(**constants, theory="printed")
+
+
+@pytest.mark.parametrize(("alpha", "c"), [(0.25, 3.0), (0.4, 0.5), (0.5, 2.0)])
+def test_corollary_3_3_as_printed_lacks_the_factors_of_the_path(alpha, c):
+    """For ψ = c s^α, α <= 1/2: its loss is V, its path V^α (V for 1/2), not c V^α/√κ."""
+    psi = kl.loss("lojasiewicz", alpha=repr(alpha), c=repr(c))
+    right, printed = both_theories(psi, kappa="0.3", loss0="0.7")
+    for t in (1, 7, 40):
+        value = right.loss(t)
+        assert printed.loss(t) == pytest.approx(value, rel=1e-12)
+        assert right.parameters(t) == pytest.approx(c * value**alpha / math.sqrt(0.3), rel=1e-12)
+        path = value if alpha == 0.5 else value**alpha
+        assert printed.parameters(t) == pytest.approx(path, rel=1e-12)
+
+
+def test_corollary_3_3_as_printed_says_nothing_before_gamma_is_positive():
+    """For α > 1/2, Ψ(L0) < 0: infinite up to its t0, and ((2α-1)γ/(α²c²))^{-1/(2α-1)} after it."""
+    _, printed = both_theories("s**(3/4)", kappa=1, loss0=1)
+    t0 = 9 / 8  # Ψ(s) = -(9/16)·2·√s
+    assert printed.loss("1.12") == math.inf
+    assert printed.loss(2) == pytest.approx((8 / 9 * (2 - t0)) ** -2, rel=1e-12)
+    assert printed.parameters(2) == pytest.approx((8 / 9 * (2 - t0)) ** -1.5, rel=1e-12)
+
+
+def test_printed_bounds_that_are_right_are_the_derived_ones():
+    """For a ψ that is no power the printed (10) and (11) are those of the proof."""
+    right, printed = both_theories("sqrt(s) + s", kappa="0.3", loss0="0.7")
+    for t in (0, 1, 7):
+        assert printed.loss(t) == pytest.approx(right.loss(t), rel=1e-12)
+        assert printed.parameters(t) == pytest.approx(right.parameters(t), rel=1e-12)
+
+
+def test_the_first_term_of_the_printed_signal_has_a_factor_too_many():
+    """(13) as printed exceeds the corrected one by p/μ (1/√κ - 1), √κ = σ_F σ_J/2."""
+    more = {"noise": "0.1", "mu": 2, "lip_f": 3, "dist": "0.01"}
+    right, printed = both_theories(MSE, sigma_f=1, sigma_j="0.5", loss0=1, **more)
+    for t in (0, 5):
+        excess = right.observation(t) / 2 * (4 - 1)
+        assert printed.signal(t) - right.signal(t) == pytest.approx(excess, rel=1e-10)
+
+
+def test_the_printed_stopping_time_by_hand():
+    """ψ = √(2s), Ψ(s) = -log(s)/2: Ψ(ε²/2)/κ - Ψ(L0), also for ‖ε‖ > ψ(L0)."""
+    right, printed = both_theories(MSE, kappa="0.5", loss0=3)
+    for eps in ("0.1", "7"):
+        at_noise = -math.log(float(eps) ** 2 / 2) / 2
+        expected = at_noise / 0.5 + math.log(3) / 2
+        assert printed.stopping_time(eps) == pytest.approx(expected, rel=1e-12)
+    assert right.stopping_time(7) == 0.0
+    assert printed.stopping_time(0) == right.stopping_time(0) == math.inf
+
+
+def test_a_printed_formula_without_a_closed_form_is_refused():
+    """Without a closed Ψ there is no printed (12); without a closed ψ⁻¹ none for ‖ε‖ > ψ(L0)."""
+    found = kl.rate("sqrt(s) + tanh(s)").bound(kappa=1, loss0=1, theory="printed")
+    with pytest.raises(InputError, match="closed form of Ψ"):
+        found.stopping_time("0.1")
+    found = kl.rate("sqrt(s) + s**(3/4) + s").bound(kappa=1, loss0=1, theory="printed")
+    assert math.isfinite(found.stopping_time("0.1"))
+    with pytest.raises(InputError, match="no closed ψ⁻¹"):
+        found.stopping_time(4)
+
+
+# -- exponents, exactly ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("alpha", "c", "kappa"), [(0.25, 2.0, 0.5), (0.4, 0.7, 3.0)])
+def test_a_decay_by_its_formula_gives_alpha_and_c_with_their_intervals(alpha, c, kappa):
+    """V = (L0^{2α-1} + (1-2α)κt/(αc)²)^{-1/(1-2α)}: α, c/√κ, and both inside their intervals."""
+    t = np.linspace(0, 40, 400) ** 2
+    b = 1 - 2 * alpha
+    found = estimate_from_decay(t, (1 + b * kappa * t / (alpha * c) ** 2) ** (-1 / b))
+    assert found.alpha == pytest.approx(alpha, abs=5e-3)
+    assert found.c == pytest.approx(c / math.sqrt(kappa), rel=2e-2)
+    assert found.c_interval[0] <= found.c <= found.c_interval[1]
+    low, high = (found.c_interval[i] / found.c for i in (0, 1))
+    assert 0.9 < low <= 1 <= high < 1.1
+
+
+def test_noise_on_a_decay_widens_the_interval_of_c():
+    """With 1 % noise the interval holds c/√κ = 4 in 8 of 10 runs, and is wider than without."""
+    t = np.linspace(0, 1000, 2000)
+    clean = (1 + 0.5 / 0.25**2 / 16 * t) ** -2.0
+    low, high = estimate_from_decay(t, clean).c_interval
+    hits = 0
+    for seed in range(10):
+        noise = np.exp(0.01 * np.random.default_rng(seed).standard_normal(len(t)))
+        found = estimate_from_decay(t, clean * noise).c_interval
+        hits += found[0] <= 4.0 <= found[1]
+        assert found[1] - found[0] > 3 * (high - low)
+    assert hits >= 8
+
+
+# -- scalars and boxes -----------------------------------------------------------------------------
+
+
+def test_a_scalar_array_is_a_number():
+    """A bound given as an array of shape () gives what the number gives, infinity too."""
+    for value in (0.5, math.inf):
+        found = recovery.observation_error(np.array(value), noise="0.25")
+        assert found.value == recovery.observation_error(value, noise="0.25").value == value + 0.25
+
+
+def test_a_direction_that_is_beyond_doubt_is_left_as_it_is():
+    """v with ⟨v, N_j⟩ < 0 towards every infinite upper end (> 0: lower) is not turned."""
+    N = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    up = BoxImage.of(N, np.zeros(3), np.array([np.inf, np.inf, 1.0]), 0.0, 0.0)
+    away = np.array([-1.0, -2.0])
+    assert up.turned(away) is away
+    turned = up.turned(np.array([1e-9, -2.0]))
+    assert turned[0] < 0
+    assert turned[1] == pytest.approx(-2.0)
+    down = BoxImage.of(N, np.array([-np.inf, -np.inf, 0.0]), np.ones(3), 0.0, 0.0)
+    assert down.turned(-away) is not away
+    assert (down.turned(-away) == -away).all()
+    assert down.turned(np.array([-1e-9, 2.0]))[0] > 0

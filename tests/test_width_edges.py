@@ -1,5 +1,6 @@
 """Widths where a theorem says nothing, where a loss has no ψ, and what Monte Carlo sees."""
 
+import decimal
 import math
 from decimal import Decimal
 
@@ -9,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kltheory.activation import get
-from kltheory.errors import InputError
+from kltheory.errors import InputError, LimitReached
 from kltheory.loss_functions import get as get_loss
 from kltheory.numeric.user_activation import from_callable
 from kltheory.numeric.width import width
-from kltheory.numeric.width_bounds import least_integer
+from kltheory.numeric.width_bounds import Bounds, exactly, least_integer
+from kltheory.numeric.width_cases import Case, theorems_for
 from kltheory.numeric.width_check import check_widths, wilson
 from kltheory.numeric.width_curves import width_curves
 from kltheory.numeric.width_problem import LOSSES, WidthLoss, loss_of
@@ -160,3 +162,38 @@ def test_an_interval_of_all_failures_mirrors_that_of_none():
     """Wilson's interval for N of N is that for 0 of N seen from 1."""
     low, high = wilson(0, 30)
     assert wilson(30, 30) == pytest.approx((1 - high, 1 - low))
+
+
+def test_the_check_refuses_more_work_than_it_says():
+    """Beyond 2e9 entries of V(0) nothing is drawn, and the limit is named."""
+    with pytest.raises(LimitReached, match=r"more than 2e\+09 entries"):
+        check_widths(ask(theory="corrected"), k=5 * 10**6, draws=100)
+
+
+# -- tail bounds by their formulas -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "D", "independent", "expected"),
+    [
+        (100, 10**6, 10, False, lambda n, k, D, e: 1 + D * math.sqrt(2 * e)),
+        (100, 10**6, 1, False, lambda n, k, D, e: D * math.sqrt(2 * (e + math.log(2)))),
+        (100, 2, 1, False, lambda n, k, D, e: D * math.sqrt(k)),
+        (10**4, 10**6, 10, True, lambda n, k, D, e: 1 + 2 * D * math.sqrt(2 * e / n)),
+        (
+            100,
+            10**6,
+            1,
+            True,
+            lambda n, k, D, e: D * math.sqrt(1 + 2 * math.sqrt(e / n) + 2 * e / n),
+        ),
+    ],
+)
+def test_the_spread_is_the_least_of_its_bounds(n, k, D, independent, expected):
+    """ν: bounded differences, Pinelis, Cauchy-Schwarz, Talagrand, and the quadratic form."""
+    problem = ask(n=n, m=5, entry_bound=D, train="both").problem
+    with decimal.localcontext(exactly()):
+        case = Case(problem, theorems_for(problem)[-1])
+        setting = case.bounds(Decimal(k)).setting
+        found = Bounds(setting, Decimal(k), Decimal(4), independent).spread()
+    assert float(found) == pytest.approx(expected(n, k, D, 4.0), rel=1e-12)
