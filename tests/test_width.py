@@ -159,6 +159,20 @@ def test_a_users_log_psi_gives_the_width_of_the_loss_that_it_is():
         assert ask(train=train, loss=loss)[name].k == ask(train=train)[name].k
 
 
+@pytest.mark.parametrize("y_norm", [3.2e6, 3.3e6, 1e7])
+def test_the_floats_of_a_users_psi_never_make_k_too_small(y_norm):
+    """Near k = 10¹⁷ the k of a ψ in floats is at least that of the same ψ in decimals."""
+    exact = WidthLoss(
+        "exact", lambda s: (2 * s).sqrt(), lambda radius: Decimal(1), radial=False, convex=True
+    )
+    floats = WidthLoss.from_log_psi(lambda t: 0.5 * (t + math.log(2)), 1.0, convex=True)
+    options = {"train": "hidden", "y_norm": y_norm, "x_inf": None, "noise_inf": None}
+    for least, found in zip(
+        ask(loss=exact, **options).rows, ask(loss=floats, **options).rows, strict=True
+    ):
+        assert least.k <= found.k <= least.k * (1 + 1e-12)
+
+
 def test_the_majorant_of_remark_4_2_replaces_the_smoothness():
     """With φ(τ) = τ for the gradient, Φ(s) = ∫_0^s φ = s²/2 gives the width of the square loss.
 

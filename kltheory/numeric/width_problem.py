@@ -56,6 +56,7 @@ class WidthLoss:
         """Build a loss from log s -> log ψ(s) and a Lipschitz constant of its gradient.
 
         If ‖∇L_y(v) - ∇L_y(w)‖ ≤ φ(‖v - w‖) instead, give majorant = Φ with Φ(s) = ∫_0^s φ.
+        Both are floats, taken to be good to 8 units in the last place, and are moved up by that.
 
         >>> quartic = WidthLoss.from_log_psi(lambda t: 0.5 * (t + math.log(2)), 1.0)
         >>> round(quartic.psi(Decimal(8)), 9)
@@ -65,17 +66,21 @@ class WidthLoss:
             raise InputError(f"smoothness: got {smoothness!r}; it must be a positive number.")
 
         def psi(s: Decimal) -> Decimal:
-            value = float(log_psi(float(s.ln()))) if s > 0 else -math.inf
+            if not s > 0:
+                return Decimal(0)
+            value = float(log_psi(math.nextafter(float(s.ln()), math.inf)))  # ψ increases
             if math.isnan(value) or value == math.inf:
                 raise InputError(f"loss {name}: log ψ is {value} at log s = {s.ln():.6g}.")
-            return Decimal(value).exp() if s > 0 else Decimal(0)
+            return Decimal(value + 8 * math.ulp(max(abs(value), 1.0))).exp()
 
         above = None
         if majorant is not None:
             function = majorant
 
             def above(error: Decimal) -> Decimal:
-                return number_of(f"majorant({float(error):g})", function(float(error)), 0.0)
+                value = function(math.nextafter(float(error), math.inf))
+                found = number_of(f"majorant({float(error):g})", value, 0.0)
+                return found * (1 + 8 * Decimal(math.ulp(1.0)))
 
         return cls(name, psi, lambda radius: Decimal(smoothness), False, convex, above)
 
