@@ -92,6 +92,16 @@ def test_pieces_of_abs_and_max():
     assert len(Desingularizer.from_psi("Abs(sqrt(s))").pieces) == 1
 
 
+def test_borders_where_nothing_changes_are_no_borders():
+    """Neighbours with the same formula are one piece, at the beginning and at the end."""
+    whole = Desingularizer.from_psi("Min(s, 1) + Max(s, 1) - 1")
+    assert [(q.lower, q.upper, q.value) for q in whole.pieces] == [(0, sp.oo, whole.symbol)]
+    late = Desingularizer.from_psi("Min(s, sqrt(s)) + Min(s, 4) + Max(s, 4) - s - 4")
+    root = sp.sqrt(late.symbol)
+    assert [(q.lower, q.upper) for q in late.pieces] == [(0, 1), (1, sp.oo)]
+    assert [q.value for q in late.pieces] == [late.symbol, root]
+
+
 def test_parameters_stay_symbols_until_they_get_values():
     """Parameters are positive symbols; a value may be given later, and is checked."""
     found = Desingularizer.from_psi("c*s**alpha")

@@ -122,6 +122,7 @@ LEADING = [
     (sp.Si(s) - s, -(s**3) / 18),
     (s**s - 1, s * sp.log(s)),
     (sp.atan(1 / s) - sp.pi / 2, -s),
+    (sp.acot(1 / s) - s, -(s**3) / 3),
     (sp.log(1 + 1 / s) - sp.log(1 / s), s),
     (sp.sin(s) ** 2 + sp.cos(s) ** 2 - 1 + s, s),
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kltheory.errors import InputError, ParseError
 from kltheory.numeric.kl_test import ball_points, kl_test
 from kltheory.symbolic.desingularizer import Desingularizer
+from kltheory.symbolic.loss_expression import read_loss
 from kltheory.symbolic.losses import loss
 
 SQUARE = Desingularizer.from_psi("sqrt(2*s)")
@@ -156,6 +157,14 @@ def test_bad_text_is_refused_with_its_place(text, at, message):
     assert caught.value.position == at
     assert message in caught.value.reason
     assert str(caught.value).splitlines()[-1] == "  " + " " * at + "^"
+
+
+@pytest.mark.parametrize(("n", "said"), [(3, "v1, v2, v3"), (4, "v1, v2, ..., v4")])
+def test_variables_are_listed_from_the_first_to_the_last(n, said):
+    """Who names a variable that is not there is told which there are, the last one included."""
+    with pytest.raises(ParseError) as caught:
+        read_loss("v1 + w", [f"v{i + 1}" for i in range(n)])
+    assert caught.value.reason == f"w is not a variable of the loss: {said}"
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,10 @@ def test_logarithm_of_a_negative_argument_becomes_real():
         (sp.log(X) + 2) ** 3,
         sp.LambertW(X) ** 2,
         sp.atan(sp.sinh(X)),
+        sp.expand((X - 1) ** 4),
+        sp.expand((X - 2) ** 3) / 5,
+        sp.expand(-2 * (X - 3) ** 5) + 1,
+        sp.asinh(X) ** 2 + sp.asinh(X),
     ],
     ids=str,
 )
