@@ -21,9 +21,11 @@ from kltheory.loss_functions import get as get_loss
 from kltheory.numeric import inverse_questions as ask
 from kltheory.numeric import recovery
 from kltheory.numeric.certificate_law import Law, MirrorLaw, Piece, is_concave, path_left
+from kltheory.numeric.curve import Curve
 from kltheory.numeric.estimate import estimate_from_decay, estimate_from_gradients
 from kltheory.numeric.guarantees import constants
 from kltheory.numeric.kl_test import ball_points, kl_test
+from kltheory.numeric.march import BALL_LOCK, TooHard
 from kltheory.numeric.poisson import poisson_v_max
 from kltheory.numeric.reach_proof import BoxImage
 from kltheory.numeric.reach_rate import mirror_rate
@@ -521,3 +523,32 @@ def test_a_direction_that_is_beyond_doubt_is_left_as_it_is():
     assert down.turned(-away) is not away
     assert (down.turned(-away) == -away).all()
     assert down.turned(np.array([-1e-9, 2.0]))[0] > 0
+
+
+# -- proofs that must fail -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", [Fraction(1, 10**3), Fraction(-1, 10**3)])
+def test_a_start_that_is_not_the_root_is_never_proved(off):
+    """The ball around y0 with S(e^{-y0}) = L0 is proved by two signs, which fail beside it."""
+    pytest.importorskip("flint")
+    p = sp.Symbol("p", positive=True)
+    curve = Curve(sp.exp(p) - 1 - p, p, p, loss0=2, certified=True)
+    bits = curve._ctx.prec
+    true = curve._start(bits)
+    with BALL_LOCK, curve._engine.precision(bits + 10):
+        proved = curve._root_ball(bits)
+        assert proved.contains(curve._engine.arb(true))
+        curve._starts[bits] = true + curve._ctx.mpf(off.numerator) / off.denominator
+        with pytest.raises(TooHard, match="the start is not proved"):
+            curve._root_ball(bits)
+
+
+def test_samples_below_every_float_are_found():
+    """The smallest sample may be 10^-400: times and losses are exact down to it."""
+    tiny = Fraction(1, 10**400)
+    curve = SampledCurve(cubics([(tiny, tiny), (1, 1)]), Fraction(1))  # ψ = s
+    assert curve.loss(Fraction(1, 4)) == 0.75
+    assert curve.loss(Fraction(1) - Fraction(1, 2**60)) == 2**-60
+    assert curve.loss(2) == math.ulp(0.0)
+    assert curve.time_to_loss(Fraction(1, 3)) == pytest.approx(2 / 3)

@@ -143,6 +143,13 @@ def test_nothing_protects_a_neuron_whose_phi_is_unknown():
     assert protected_share(get("arctan"), 1.0) < 0
 
 
+def test_the_bound_on_y_adds_the_noise():
+    """‖y‖ <= √m (‖F(x̄)‖∞ + ‖ε‖∞), the same in every theorem as that norm itself."""
+    parts, whole = ask(m=4, x_inf=1, noise_inf=0.5), ask(m=4, x_inf=None, noise_inf=None, y_norm=3)
+    assert parts.problem.y_norm == 3
+    assert [row.k for row in parts.rows] == [row.k for row in whole.rows]
+
+
 # -- the Monte Carlo check -------------------------------------------------------------------------
 
 
