@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,14 @@ def theorems(train: str) -> dict[tuple[str, str], int]:
     return {(row.theorem, row.theory): row.k for row in rows if row.k is not None}
 
 
+@cache
 def certificates(train: str) -> dict[str, str]:
     """The smallest width at which each certificate of this very draw holds."""
     found = kl.certify(*setting(train), train=train, smallest_k=True).smallest
     return {s.name: f"{s.k:,}" if s.k is not None else f"more than {s.searched:,}" for s in found}
 
 
+@cache
 def on_line(train: str, border: int) -> int:
     """The smallest width up to the border at which a run is proved to converge on the way."""
     low, high = 0, border
@@ -78,6 +81,7 @@ def on_line(train: str, border: int) -> int:
     return high
 
 
+@cache
 def border(train: str) -> str:
     """The width from which on the observation can be reached at all."""
     if train == "both":
