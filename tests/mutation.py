@@ -340,9 +340,15 @@ def copy_tree(to: Path) -> None:
 
 
 def reach(room: str, words: list[str], tree: Path, place: Path, out: Path) -> Reach:
-    """Per test: its time, whether it passed, its file's state, the lines that it reaches."""
+    """Per test: its time, whether it passed, its file's state, the lines that it reaches.
+
+    Where the code has changed since, the lines that are still the same are found again.
+    """
     sources = sorted((tree / "kltheory" / room).glob("*.py"))
-    state = digest(*(file.read_text() for file in sources))
+    texts = {file.relative_to(tree).as_posix(): file.read_text() for file in sources}
+    states = {path: digest(text) for path, text in texts.items()}
+    for path, state in states.items():
+        (out / f"source-{state}.py").write_text(texts[path])
     files = [
         f for f in sorted((tree / "tests").glob("test_*.py")) if f"kltheory.{room}" in f.read_text()
     ]
@@ -351,16 +357,31 @@ def reach(room: str, words: list[str], tree: Path, place: Path, out: Path) -> Re
     known: Reach = {}
     for file in files:
         name = file.relative_to(tree).as_posix()
-        cached = out / f"reach-{digest(state, name, file.read_text())}.json"
+        cached = out / f"reach-{room}-{digest(name, file.read_text())}.json"
         if not cached.exists():
             began = time.monotonic()
-            measure(room, name, tree, place, cached)
+            tests = measure(room, name, tree, place)
+            cached.write_text(json.dumps({"sources": states, "tests": tests}))
             print(f"measured {name} in {time.monotonic() - began:.0f} s", flush=True)
-        known |= json.loads(cached.read_text())
+        entry = json.loads(cached.read_text())
+        for path in {p for p, state in entry["sources"].items() if states.get(p, state) != state}:
+            old = (out / f"source-{entry['sources'][path]}.py").read_text()
+            now = dict(same_lines(old, texts[path]))
+            for test in entry["tests"].values():
+                lines = test["lines"].get(path, [])
+                test["lines"][path] = [now[line] for line in lines if line in now]
+        known |= entry["tests"]
     return known
 
 
-def measure(room: str, name: str, tree: Path, place: Path, cached: Path) -> None:
+def same_lines(old: str, new: str) -> Iterator[tuple[int, int]]:
+    """The numbers of the lines that both have."""
+    matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
+    for i, j, size in matcher.get_matching_blocks():
+        yield from zip(range(i + 1, i + size + 1), range(j + 1, j + size + 1), strict=True)
+
+
+def measure(room: str, name: str, tree: Path, place: Path) -> Reach:
     import coverage
 
     notes = place / "measure.json"
@@ -377,7 +398,7 @@ def measure(room: str, name: str, tree: Path, place: Path, cached: Path) -> None
         log = notes.with_suffix(".log")
         raise SystemExit(f"{name} could not be run:\n{log.read_text() if log.exists() else ''}")
     state = digest((tree / name).read_text())
-    tests = {
+    tests: Reach = {
         test: {
             "seconds": seconds,
             "passed": how == "passed",
@@ -399,13 +420,16 @@ def measure(room: str, name: str, tree: Path, place: Path, cached: Path) -> None
         for test, numbers in lines.items():
             path = Path(measured).resolve().relative_to(tree.resolve()).as_posix()
             tests[test]["lines"][path] = sorted(numbers)
-    cached.write_text(json.dumps(tests))
+    return tests
 
 
 def judges(mutant: Mutant, known: Reach, budget: float) -> tuple[bool, dict[str, float]]:
     """Whether a test reaches the line; the tests to run, in order, with their normal times."""
-    at_file = {t: v for t, v in known.items() if mutant.path in v["lines"]}
+    at_file = {t: v for t, v in known.items() if v["lines"].get(mutant.path)}
     at_line = {t: v for t, v in at_file.items() if mutant.line in v["lines"][mutant.path]}
+    cases = {(v["file"], t.partition("[")[2]) for t, v in at_line.items() if "[" in t}
+    # What one test of a case has computed, the others take from a cache: they judge it as well.
+    at_line |= {t: v for t, v in known.items() if (v["file"], t.partition("[")[2]) in cases}
     rank: Counter[str] = Counter()
     order = []
     for test, v in sorted((at_line or at_file).items(), key=lambda item: item[1]["seconds"]):
