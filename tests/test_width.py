@@ -30,6 +30,7 @@ from kltheory.numeric.width_cases import least_width, theorems_for
 from kltheory.numeric.width_check import WidthCheck, check_widths, wilson
 from kltheory.numeric.width_curves import exponents, width_curves
 from kltheory.numeric.width_problem import WidthLoss
+from kltheory.numeric.width_row import power_of_ten
 from kltheory.numeric.width_zero import protected_share
 
 BASE = {"n": 5, "m": 5, "sigma_f": 0.5, "norm_f": 1, "x_inf": 1, "noise_inf": 0, "failure": 0.05}
@@ -171,6 +172,26 @@ def test_the_floats_of_a_users_psi_never_make_k_too_small(y_norm):
         ask(loss=exact, **options).rows, ask(loss=floats, **options).rows, strict=True
     ):
         assert least.k <= found.k <= least.k * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("sigma_f", [1e-4, 1.1e-4, 1.2e-4, 1.3e-4])
+def test_a_k_shown_as_a_power_of_ten_is_enough(sigma_f):
+    """What is shown of a long k is rounded up: with that many neurons the theorem holds."""
+    found = ask(train="hidden", sigma_f=sigma_f, theory="corrected", activation="tanh", n=10**4)
+    for row in found.rows:
+        assert row.k > 10**15
+        assert f"{power_of_ten(row.log10_k):>16}" in repr(found)
+        exponent = Decimal(power_of_ten(row.log10_k).removeprefix("10^"))
+        assert row.k <= 10**exponent <= Decimal(row.k) * Decimal("1.03")
+
+
+def test_a_probability_that_is_not_one_is_not_given_as_one(capsys):
+    """1 - 1e-300 is rounded down in floats, and its text is not 1."""
+    rows = ask(train="both", failure=1e-300, theory="sharp").rows
+    assert all(row.probability < 1 for row in rows if row.theorem.startswith("4.1"))
+    options = "--n 5 --m 5 --sigma-f 1 --norm-f 1 --y-norm 1 --failure 1e-9 --train both"
+    main(["width", *options.split(), "--format", "csv"])
+    assert "1 - 1e-09" in capsys.readouterr().out
 
 
 def test_the_majorant_of_remark_4_2_replaces_the_smoothness():

@@ -201,7 +201,17 @@ def _count(k: int | None, log10_k: float | None, exact: bool) -> str:
     """Write k, or its power of ten where that is clearer or all that is known."""
     if log10_k is None:
         return "" if exact else "none"
-    return str(k) if k is not None and (exact or k < 10**15) else f"10^{log10_k:.2f}"
+    if k is not None and (exact or k < 10**15):
+        return str(k)
+    from kltheory.numeric.width_row import power_of_ten
+
+    return power_of_ten(log10_k)
+
+
+def _probability(value: float) -> str:
+    """Write a probability; one that is not 1 is not shown as 1."""
+    text = f"{value:.6g}"
+    return text if text != "1" or value == 1.0 else f"1 - {1.0 - value:.1g}"
 
 
 def _number(value: float | None) -> str:
@@ -220,7 +230,7 @@ def _rows(found: Widths, exact: bool) -> _Table:
             row.theorem,
             row.theory,
             _count(row.k, row.log10_k, exact),
-            f"{row.probability:.6g}",
+            _probability(row.probability),
             row.scaling,
             row.reason,
         )
@@ -297,7 +307,7 @@ def _as_text(answer: Mapping[str, Any], tables: list[_Table]) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     stream = io.StringIO()
     columns = shutil.get_terminal_size((100, 24)).columns
     console = Console(file=stream, width=max(columns, 80) if terminal else 150, no_color=True)

@@ -28,7 +28,7 @@ from kltheory.numeric.width_problem import (
     integer_of,
     problem_of,
 )
-from kltheory.numeric.width_row import AtWidth, WidthRow
+from kltheory.numeric.width_row import AtWidth, WidthRow, power_of_ten
 from kltheory.numeric.width_zero import without_width
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Widths:
 def _k_text(row: WidthRow) -> str:
     if row.k is not None and row.k < 10**15:
         return f"{row.k:,}"
-    return "none" if row.log10_k is None else f"10^{row.log10_k:.2f}"
+    return "none" if row.log10_k is None else power_of_ten(row.log10_k)
 
 
 # -- together --------------------------------------------------------------------------------------

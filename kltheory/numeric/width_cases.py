@@ -80,7 +80,7 @@ class Case:
             k=k,
             log10_k=logarithm,
             constants=constants,
-            probability=float(1 - self.problem.failure),
+            probability=min(float(1 - self.problem.failure), math.nextafter(1.0, 0.0)),
             statement=self.theorem.statement,
             scaling=self.theorem.scaling,
             reason=reason,

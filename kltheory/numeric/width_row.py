@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from kltheory.constants import Constants
 
-__all__ = ["AtWidth", "WidthRow"]
+__all__ = ["AtWidth", "WidthRow", "power_of_ten"]
+
+
+def power_of_ten(log10_k: float) -> str:
+    """Write a number of neurons as a power of ten, rounded up.
+
+    >>> power_of_ten(17.241), power_of_ten(17.0)
+    ('10^17.25', '10^17.00')
+    """
+    return f"10^{math.ceil(100 * log10_k) / 100:.2f}"
 
 
 @dataclass(frozen=True, slots=True)

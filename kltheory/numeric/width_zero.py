@@ -123,7 +123,7 @@ def _protected(problem: WidthProblem, energy: float, share: float) -> WidthRow:
         reason = f"no width needed: converges for every k ≥ 1 and every start; price: {price}"
     else:
         k, logarithm = _first_success(share, problem.failure)
-        probability = float(1 - problem.failure)
+        probability = min(float(1 - problem.failure), math.nextafter(1.0, 0.0))
         reason = (
             "no condition on the initial error: one neuron that cannot reach φ = 0 is enough; "
             "price: the guaranteed rate σ_F² h_low² can be very small"
@@ -150,7 +150,7 @@ def _unknown(problem: WidthProblem, reason: str) -> WidthRow:
         k=None,
         log10_k=None,
         constants=Constants(),
-        probability=float(1 - problem.failure),
+        probability=min(float(1 - problem.failure), math.nextafter(1.0, 0.0)),
         statement="the flow converges to zero loss, at the rate σ_F² h_low²",
         scaling="none in m, σ_F, ‖y‖",
         reason=reason,
