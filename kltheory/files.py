@@ -79,7 +79,7 @@ def read_columns(path: str | Path) -> dict[str, Array]:
     recorded them decides what they mean.  Raises InputError as `read_matrix`.
     """
     if str(path) == "-":
-        return _table(io.StringIO(_limited(sys.stdin.read(MAX_BYTES + 1))), "standard input")
+        return _table(io.StringIO(_standard_input()), "standard input")
     path, suffix = _checked(path, "a table")
     if suffix == ".csv":
         return _table(io.StringIO(_text(path)), _name(path))
@@ -125,10 +125,21 @@ def _finite(array: Array, path: Path) -> Array:
     return array
 
 
-def _limited(text: str) -> str:
-    if len(text) > MAX_BYTES:
+def _standard_input() -> str:
+    """Read all of it as text in UTF-8, whatever the locale is."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed.")
+    stream = getattr(sys.stdin, "buffer", sys.stdin)
+    try:
+        data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"cannot read standard input: {error.strerror or error}.") from None
+    if len(data) > MAX_BYTES:
         raise InputError(f"standard input has more than {MAX_BYTES} bytes.")
-    return text
+    try:
+        return data if isinstance(data, str) else data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError("standard input is not text in UTF-8.") from None
 
 
 # -- NumPy's formats ---------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kltheory.errors import InputError
+from kltheory.errors import InputError, brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,6 +69,8 @@ def figure_file(path: Path) -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise InputError("figures need Matplotlib: pip install 'kltheory[plot]'") from None
+    except ValueError as error:  # such as a backend that there is not, in the environment
+        raise InputError(f"Matplotlib does not start: {brief(str(error), 100)}") from None
     for other in (path.with_suffix(".csv"), path.with_suffix(".json")):
         if other.exists() and not _belongs(path):
             raise InputError(

@@ -43,6 +43,26 @@ def test_csv_and_matrix_market_give_the_same_matrix(tmp_path):
     assert np.array_equal(sparse.toarray(), A)
 
 
+@pytest.mark.parametrize(
+    ("data", "said"), [(None, "is closed"), (b"t,loss\n0,\xff\n", "is not text in UTF-8")]
+)
+def test_standard_input_that_is_no_text_is_refused(data, said, monkeypatch):
+    """Closed, or bytes that are no text: a sentence, whatever the locale is."""
+    stream = (
+        None if data is None else io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape")
+    )
+    monkeypatch.setattr("sys.stdin", stream)
+    with pytest.raises(InputError, match=said):
+        read_columns("-")
+
+
+def test_standard_input_is_read_as_a_file_is(monkeypatch):
+    """A mark of byte order and the line ends of Windows are no part of the names."""
+    data = b"\xef\xbb\xbft,loss\r\n0,2\r\n1,1\r\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "ascii"))
+    assert {k: v.tolist() for k, v in read_columns("-").items()} == {"t": [0, 1], "loss": [2, 1]}
+
+
 @pytest.mark.parametrize("text", ["1\n2\n3\n", "1,2,3\n", "# y\n1\n\n2\n3"])
 def test_a_vector_is_a_row_or_a_column(tmp_path, text):
     """One row and one column are the same vector; comments and empty lines say nothing."""

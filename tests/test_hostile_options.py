@@ -367,6 +367,38 @@ def test_a_figure_goes_to_a_file(words, capsys):
     refused([*words.split(), "--plot", "-"], capsys, "a figure goes to a file")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "losses mse",
+        "width --n 6 --m 3 --sigma-f 1 --norm-f 1 --y-norm 3 --failure 0.05",
+        "check --gaussian 2x3 --k 20 --times 0,1",
+        "bound --loss mse",
+    ],
+)
+def test_a_closed_standard_output_is_said(words, capsys, monkeypatch):
+    """`kltheory ... >&-` has nowhere to write to: a sentence, and not a fault."""
+    monkeypatch.setattr("sys.stdout", None)
+    assert cli.main(words.split()) == 2
+    assert "standard output is closed" in capsys.readouterr().err
+
+
+def test_a_backend_of_figures_that_there_is_not(tmp_path):
+    """MPLBACKEND=nonsense, with which Matplotlib does not start, is named before any work."""
+    pytest.importorskip("matplotlib")
+    words = ["check", "--gaussian", "2x3", "--k", "20", "--plot", "a.png"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kltheory", *words],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "nonsense"},
+        capture_output=True,
+        text=True,
+    )
+    assert complaint(done.returncode, done.stdout, done.stderr) is None
+    assert done.returncode == 2
+    assert "Matplotlib does not start" in done.stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="needs names of open streams")
 def test_a_stream_that_is_open_is_added_to(tmp_path):
     """--output /dev/stdout in `kltheory ... >> log` keeps the log, and it goes through a pipe."""

@@ -257,6 +257,8 @@ def emit(text: str, output: Path | None = None) -> None:
     """
     text = text if text.endswith("\n") else text + "\n"
     if output is None:
+        if sys.stdout is None:
+            raise InputError("standard output is closed; give --output FILE")
         sys.stdout.write(text)
         return
     try:
