@@ -333,6 +333,8 @@ class Answer:
     descent: Descent | None = None
     warnings: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What was asked for and not computed within the limits, and why."""
     shown: LawFormulas = field(init=False)
 
     def __post_init__(self) -> None:
@@ -340,11 +342,17 @@ class Answer:
 
         object.__setattr__(self, "shown", formulas(self.law))
 
+    def lacks(self, name: str) -> bool:
+        """Whether this was asked for and not computed."""
+        return any(note.startswith(f"{name}: not computed") for note in self.missing)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Everything that the reader should know."""
         all_notes = [*self.law.desingularizer.warnings, *self.law.notes, *self.warnings]
+        all_notes += self.missing
         finite = self.bound is not None and self.law.regime.loss == "finite-time"
+        finite = finite and not self.lacks("extinction time")
         if finite and (self.extinction_time is None or math.isinf(self.extinction_time)):
             all_notes.append("the loss vanishes in finite time, but not before t = 1.8e308")
         return tuple(dict.fromkeys(all_notes))
@@ -506,12 +514,16 @@ def _row_dict(row: Row) -> dict[str, Any]:
     return {
         "t": _plain_number(row.t),
         "t_exact": _all_digits(row.t),
-        "loss": None if math.isinf(row.loss) else row.loss,
+        "loss": _finite(row.loss),
         "log_decrease": _plain_number(row.log_decrease),
-        "parameters": None if math.isinf(row.parameters) else row.parameters,
-        "observation": None if math.isinf(row.observation) else row.observation,
-        "signal": None if row.signal is None or math.isinf(row.signal) else row.signal,
+        "parameters": _finite(row.parameters),
+        "observation": _finite(row.observation),
+        "signal": _finite(row.signal),
     }
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value
 
 
 def _iteration_dict(row: Row) -> dict[str, Any]:
@@ -648,11 +660,14 @@ def _time_pairs(answer: Answer) -> Iterator[tuple[Text, Text]]:
     never = "never: the bound stays above 0"
     if extinct is None and answer.law.regime.loss == "undetermined":
         never = "none is claimed"
+    if answer.lacks("extinction time"):
+        never = "not computed"
     yield words("extinction time"), words(never if extinct is None else number(extinct))
     stop = answer.stopping_time
     label = words("early stopping")
     if stop is None:
-        yield label, words("needs the noise level")
+        lacks = answer.lacks("stopping time")
+        yield label, words("not computed" if lacks else "needs the noise level")
         return
     t = "never" if math.isinf(stop) else number(stop)
     if math.isinf(stop):

@@ -6,6 +6,8 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +27,11 @@ from kltheory.cli.options import (
     param_option,
     plot_option,
 )
-from kltheory.errors import InputError, brief
+from kltheory.errors import InputError, LimitReached, brief
 
 if TYPE_CHECKING:
     from kltheory.numeric.guarantees import Bound
-    from kltheory.report import Answer, Descent, Printed
+    from kltheory.report import Answer, Printed
     from kltheory.symbolic.derivation import Derivation
     from kltheory.symbolic.desingularizer import Desingularizer
 
@@ -112,7 +114,8 @@ def command(
     kltheory bound --loss mse --kappa 1 --loss0 1 --step-size 0.1 --smoothness 4 --iterations 0,100
     kltheory bound --loss mse --kappa 1/4 --loss0 2 --noise 0.1 --sketch --plot bound.png
 
-    Exit codes: 0 done; 2 the input is invalid; 3 given up within the limits.
+    Exit codes: 0 done; 2 the input is invalid; 3 given up within the limits (what was found until
+    then is shown, and what is missing is said).
     """
     from kltheory import report
 
@@ -126,6 +129,8 @@ def command(
     if sketch:
         written = f"{written.rstrip()}\n\n{_sketched(report, answer, output)}"
     emit(written, output)
+    if answer.missing:
+        raise LimitReached("\n".join(answer.missing))
     return 0
 
 
@@ -179,7 +184,12 @@ def _answer(*, derivation: bool, digits: int, limit: float, **options: Any) -> A
         if not numbers:
             return Answer(law, derivation=steps, hints=(_how_to_get_numbers(d),))
         work = _Numbers(law, options, digits, limit, started + limit + 1 - time.monotonic())
-        return work.answer(steps)
+    try:
+        with within(max(0.1, started + limit + 1.5 - time.monotonic())):
+            work.run()
+    except LimitReached as error:  # in the middle of something
+        work.stopped(error)
+    return work.answer(steps)
 
 
 def _sampled_law(d: Desingularizer) -> Any:
@@ -202,18 +212,36 @@ class _Numbers:
     def __init__(
         self, law: Any, options: dict[str, Any], digits: int, limit: float, seconds: float
     ) -> None:
-        from kltheory.numeric.table import Budget, default_times
+        from kltheory.numeric.table import Budget, Collected, default_times
 
         self.law, self.options = law, options
         self.given = {k: options[k] for k in CONSTANTS if options[k] is not None}
         self.how: dict[str, Any] = {"digits": digits, "limit": limit}
         self.budget = Budget(seconds)
         self.bound = self._bound()
-        self.times: tuple[Fraction, ...] = (
-            default_times(self.bound, self.budget)
-            if options["at"] is None
-            else tuple(sorted(set(options["at"])))
-        )
+        self.missing: dict[str, str] = {}
+        self.stopping_time: float | None = None
+        self.extinction_time: float | None = None
+        self.printed: Printed | None = None
+        self.stopping_iteration: float | None = None
+        times: tuple[Fraction, ...] = (Fraction(0),)
+        if options["at"] is not None:
+            times = tuple(sorted(set(options["at"])))
+        else:
+            with self._noting("table of times"):
+                times = default_times(self.bound, self.budget)
+        self.times = times
+        self.rows = Collected("t", times)
+        self.iterations = Collected("j", sorted(set(options["iterations"] or ())))
+
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Note a limit that is reached within, and go on."""
+        try:
+            yield
+            self.missing.pop(name, None)
+        except LimitReached as error:
+            self.missing[name] = f"{name}: not computed: {error}"
 
     def _bound(self) -> Bound:
         """The corrected or the sharp bound."""
@@ -242,37 +270,78 @@ class _Numbers:
             **(descent if descent["step"] is not None else {}),
         )
 
-    def answer(self, steps: Derivation | None) -> Answer:
-        """Everything that was asked for."""
-        from kltheory.numeric.table import rows
-        from kltheory.report import Answer
+    def run(self) -> None:
+        """Everything that was asked for, as far as the limits allow."""
+        from kltheory.numeric.table import row_at
 
-        bound, budget = self.bound, self.budget
-        noise = self.options["noise"]
+        bound, budget, options = self.bound, self.budget, self.options
+        asked = {
+            "stopping time": options["noise"] is not None,
+            "extinction time": True,
+            "printed bounds": options["theory"] == "printed",
+            "stopping iteration": options["noise"] is not None and options["step_size"] is not None,
+        }
+        self.missing |= {name: "" for name, wanted in asked.items() if wanted}
+        self.rows.collect(lambda t: budget.call(bound, lambda: row_at(bound, t)))
+        if options["noise"] is not None:
+            with self._noting("stopping time"):
+                self.stopping_time = budget.call(bound, bound.stopping_time)
+        with self._noting("extinction time"):
+            self.extinction_time = budget.call(bound, bound.extinction_time)
+        if options["theory"] == "printed":
+            with self._noting("printed bounds"):
+                self.printed, limited = self._printed()
+                if limited:
+                    raise LimitReached("; ".join(self.printed.reasons))
+        if options["step_size"] is not None:
+            self._descend()
+
+    def stopped(self, error: LimitReached) -> None:
+        """Note that the work was ended from outside."""
+        for name, why in self.missing.items():
+            self.missing[name] = why or f"{name}: not computed: {error}"
+
+    def answer(self, steps: Derivation | None) -> Answer:
+        """What was found, and what is missing."""
+        from kltheory.report import Answer, Descent
+
+        step, smoothness = self.options["step_size"], self.options["smoothness"]
+        descent = None
+        if step is not None:
+            descent = Descent(step, smoothness, self.iterations.rows, self.stopping_iteration)
         return Answer(
             self.law,
-            bound,
-            rows(bound, self.times, budget),
-            stopping_time=None if noise is None else budget.call(bound, bound.stopping_time),
-            extinction_time=budget.call(bound, bound.extinction_time),
-            printed=self._printed() if self.options["theory"] == "printed" else None,
-            descent=None if self.options["step_size"] is None else self._descent(),
+            self.bound,
+            self.rows.rows,
+            stopping_time=self.stopping_time,
+            extinction_time=self.extinction_time,
+            printed=self.printed,
+            descent=descent,
             derivation=steps,
             hints=_missing_for_more(self.options),
+            missing=(
+                *self.rows.warnings,
+                *(self.iterations.warnings if step is not None else ()),
+                *self.missing.values(),
+            ),
         )
 
-    def _printed(self) -> Printed:
-        """What the paper's text gives; a formula that has no value says why."""
+    def _printed(self) -> tuple[Printed, bool]:
+        """What the paper's text gives, with the reasons of what has no value; and whether one of
+        them is a limit."""
         from kltheory.numeric.table import has_signal
         from kltheory.report import Printed
 
         bound = self.law.bound(**self.given, **self.how, theory="printed")
         reasons: dict[str, None] = {}
+        limited = False
 
         def value(f: Any, *args: Any) -> float | None:
+            nonlocal limited
             try:
                 found: float = self.budget.call(bound, lambda: f(*args))
-            except InputError as error:
+            except (InputError, LimitReached) as error:
+                limited |= isinstance(error, LimitReached)
                 reasons.setdefault(str(error))
                 return None
             return found
@@ -280,21 +349,20 @@ class _Numbers:
         names = ["loss", "parameters", *(["signal"] if has_signal(bound) else [])]
         table = tuple((t, {n: value(getattr(bound, n), t) for n in names}) for t in self.times)
         stopping = value(bound.stopping_time) if bound.constants.noise is not None else None
-        return Printed(table, stopping, tuple(reasons))
+        return Printed(table, stopping, tuple(reasons)), limited
 
-    def _descent(self) -> Descent:
+    def _descend(self) -> None:
         """The guarantees for gradient descent."""
         from kltheory.numeric.sharp import descent_bound
-        from kltheory.numeric.table import descent_rows
-        from kltheory.report import Descent
+        from kltheory.numeric.table import descent_row
 
         step, smoothness = self.options["step_size"], self.options["smoothness"]
-        descent = descent_bound(self.bound, step=step, smoothness=smoothness)
-        iterations = sorted(set(self.options["iterations"]))
-        stop = None
+        flow, budget = self.bound, self.budget
+        descent = descent_bound(flow, step=step, smoothness=smoothness)
+        self.iterations.collect(lambda j: budget.call(flow, lambda: descent_row(descent, j)))
         if self.options["noise"] is not None:
-            stop = self.budget.call(self.bound, descent.stopping_iteration)
-        return Descent(step, smoothness, descent_rows(descent, iterations, self.budget), stop)
+            with self._noting("stopping iteration"):
+                self.stopping_iteration = budget.call(flow, descent.stopping_iteration)
 
 
 def _source(options: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, TypeVar
 
-from kltheory.errors import InputError, LimitReached
+from kltheory.errors import InputError, LimitReached, brief
 from kltheory.numeric.guarantees import Bound, positive
 
 if TYPE_CHECKING:
@@ -26,24 +26,33 @@ _FALL = 10**6
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The guarantees at one time; every bound is rounded up, `log_decrease` down."""
+    """The guarantees at one time; every bound is rounded up, `log_decrease` down.
+
+    None is what was not computed within the limits.
+    """
 
     t: Fraction
     """Time, exact."""
-    loss: float
+    loss: float | None = None
     """(10): bound on L(y(t)); inf above the largest float."""
-    log10_loss: float | None
+    log10_loss: float | None = None
     """log10 of that bound where it is above the largest float, else None."""
-    log_decrease: float
+    log_decrease: float | None = None
     """log(L0/loss), a lower bound; inf once the loss is extinct."""
-    parameters: float
+    parameters: float | None = None
     """(11): bound on ‖θ(t) - θ∞‖."""
-    observation: float
+    observation: float | None = None
     """(18): bound on ‖y(t) - y‖."""
-    signal: float | None
+    signal: float | None = None
     """(13): bound on ‖x(t) - x̄‖ (`kltheory audit E13`); None without μ and what goes with it."""
     start: Fraction | None = None
     """L0 itself where t = 0 and the bound is L0."""
+
+
+_NO_TIME = (
+    "the time limit was reached before all numbers were found; raise it (--limit 60) or ask for"
+    " fewer times"
+)
 
 
 class Budget:
@@ -65,10 +74,61 @@ class Budget:
                 cause: LimitReached | None = error
         else:
             cause = None
-        raise LimitReached(
-            "the time limit was reached before all numbers were found; raise it (--limit 60) or ask"
-            " for fewer times"
-        ) from cause
+        raise LimitReached(_NO_TIME) from cause
+
+
+class Collected:
+    """Rows as they are found, so that what ends one of them does not lose the others.
+
+    >>> found = Collected("t", [Fraction(0), Fraction(1)])
+    >>> def row(t):
+    ...     if t:
+    ...         raise LimitReached("too little time")
+    ...     return Row(t, loss=1.0)
+    >>> found.collect(row)
+    >>> [r.loss for r in found.rows]
+    [1.0, None]
+    >>> print(found.warnings[0])
+    t = 1: not computed: too little time; what holds at t = 0 holds there too
+    """
+
+    def __init__(self, name: str, times: Iterable[Fraction]) -> None:
+        self._name, self._times = name, tuple(times)
+        self._rows: dict[Fraction, Row] = {}
+        self._why: dict[Fraction, str] = {}
+
+    def collect(self, row: Callable[[Fraction], Row]) -> None:
+        """row(t) for each time; a limit that one of them reaches is noted."""
+        for t in self._times:
+            try:
+                self._rows[t] = row(t)
+            except LimitReached as error:
+                self._why[t] = str(error)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is there."""
+        return len(self._rows) == len(self._times)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """A row for every time; without values where there are none."""
+        return tuple(self._rows.get(t) or Row(t) for t in self._times)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Which rows are missing and why; no bound rises, so those of an earlier time hold."""
+        found, name = [], self._name
+        missing = [t for t in self._times if t not in self._rows]
+        for why in dict.fromkeys(self._why.get(t, _NO_TIME) for t in missing):
+            times = [t for t in missing if self._why.get(t, _NO_TIME) == why]
+            shown = ", ".join(brief(t, 30) for t in times[:5]) + ", ..." * (len(times) > 5)
+            before = [t for t in self._rows if t < times[0]]
+            text = f"{name} = {shown}: not computed: {why}"
+            if before:
+                text += f"; what holds at {name} = {brief(max(before), 30)} holds there too"
+            found.append(text)
+        return tuple(found)
 
 
 def rows(bound: Bound, times: Iterable[Fraction], budget: Budget | None = None) -> tuple[Row, ...]:
@@ -82,10 +142,11 @@ def rows(bound: Bound, times: Iterable[Fraction], budget: Budget | None = None) 
     [0.0, 9.9999999...]
     """
     limit = budget or Budget(math.inf)
-    return tuple(limit.call(bound, lambda t=t: _row(bound, t)) for t in times)  # type: ignore[misc]
+    return tuple(limit.call(bound, lambda t=t: row_at(bound, t)) for t in times)  # type: ignore[misc]
 
 
-def _row(bound: Bound, t: Fraction) -> Row:
+def row_at(bound: Bound, t: Fraction) -> Row:
+    """The guarantees at one time."""
     loss, decrease = bound.loss(t), bound.log_decrease(t)
     return Row(
         t,
@@ -99,27 +160,20 @@ def _row(bound: Bound, t: Fraction) -> Row:
     )
 
 
-def descent_rows(
-    descent: DescentBound, iterations: Iterable[Fraction], budget: Budget | None = None
-) -> tuple[Row, ...]:
-    """The guarantees for gradient descent at these iterations; `t` of a row is the iteration."""
-    limit = budget or Budget(math.inf)
+def descent_row(descent: DescentBound, j: Fraction) -> Row:
+    """The guarantees for gradient descent at one iteration, which is the `t` of the row."""
     flow = descent.bound
-
-    def row(j: Fraction) -> Row:
-        loss, decrease = descent.loss(j), descent.log_decrease(j)
-        return Row(
-            j,
-            loss,
-            _log10(flow.constants.loss0, decrease) if math.isinf(loss) else None,
-            decrease,
-            descent.parameters(j),
-            descent.observation(j),
-            descent.signal(j) if has_signal(flow) else None,
-            flow.constants.loss0 if j == 0 else None,
-        )
-
-    return tuple(limit.call(flow, lambda j=j: row(j)) for j in iterations)  # type: ignore[misc]
+    loss, decrease = descent.loss(j), descent.log_decrease(j)
+    return Row(
+        j,
+        loss,
+        _log10(flow.constants.loss0, decrease) if math.isinf(loss) else None,
+        decrease,
+        descent.parameters(j),
+        descent.observation(j),
+        descent.signal(j) if has_signal(flow) else None,
+        flow.constants.loss0 if j == 0 else None,
+    )
 
 
 def has_signal(bound: Bound) -> bool:
@@ -173,10 +227,12 @@ def check_times(times: Iterable[Fraction]) -> tuple[Fraction, ...]:
 
 __all__ = [
     "Budget",
+    "Collected",
     "Row",
     "check_times",
     "default_times",
-    "descent_rows",
+    "descent_row",
     "has_signal",
+    "row_at",
     "rows",
 ]
