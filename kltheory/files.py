@@ -99,13 +99,12 @@ def _checked(path: str | Path, what: str) -> tuple[Path, str]:
     path = Path(path)
     allowed = _SUFFIXES[what]
     try:
-        if path.is_dir():
-            raise InputError(f"{_name(path)} is a directory; give a file in it.")
-        size = path.stat().st_size
-        regular = path.is_file()
+        folder, regular, size = path.is_dir(), path.is_file(), path.stat().st_size
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {_name(path)}: {why}.") from None
+    if folder:
+        raise InputError(f"{_name(path)} is a directory; give a file in it.")
     suffix = path.suffix.lower()
     if suffix not in allowed:
         raise InputError(f"{_name(path)}: {what} is read from {', '.join(allowed)} files.")
@@ -212,6 +211,8 @@ def _npz(path: Path) -> dict[str, Array]:
                 if entry.filename.endswith(".npy"):
                     with archive.open(entry) as file:
                         key = entry.filename.removesuffix(".npy")
+                        if key in found:
+                            raise InputError(f"{name}: a column is named twice.")
                         found[key] = _array(file, entry.file_size, f"{name}, {key[:40]!r}")
     except (zipfile.error, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -322,7 +323,7 @@ def _matrix_market(path: Path) -> Any:
         if isinstance(error, InputError):
             raise
         why = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise InputError(f"{name} is not a Matrix Market file: {why}.") from None
+        raise InputError(f"{name} is not a Matrix Market file: {why.rstrip('.')}.") from None
     if isinstance(matrix, np.ndarray):
         return _finite(np.asarray(matrix, dtype=np.float64), path)
     csr = matrix.tocsr().astype(np.float64)

@@ -56,6 +56,23 @@ def test_standard_input_that_is_no_text_is_refused(data, said, monkeypatch):
         read_columns("-")
 
 
+def test_an_archive_with_a_column_twice_is_refused(tmp_path):
+    """Of two columns with one name none is chosen."""
+    with zipfile.ZipFile(tmp_path / "run.npz", "w") as archive:
+        archive.writestr("t.npy", npy(np.array([0.0, 1])))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("t.npy", npy(np.array([5.0, 6])))
+    with pytest.raises(InputError, match="named twice"):
+        read_columns(tmp_path / "run.npz")
+
+
+def test_a_directory_is_named_once(tmp_path):
+    """The sentence is about the directory, and is not a sentence in a sentence."""
+    (tmp_path / "d.npy").mkdir()
+    with pytest.raises(InputError, match=r"^'[^']*d\.npy' is a directory; give a file in it\.$"):
+        read_matrix(tmp_path / "d.npy")
+
+
 def test_standard_input_is_read_as_a_file_is(monkeypatch):
     """A mark of byte order and the line ends of Windows are no part of the names."""
     data = b"\xef\xbb\xbft,loss\r\n0,2\r\n1,1\r\n"

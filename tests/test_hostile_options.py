@@ -383,6 +383,13 @@ def test_a_closed_standard_output_is_said(words, capsys, monkeypatch):
     assert "standard output is closed" in capsys.readouterr().err
 
 
+def test_a_name_that_no_file_can_have_is_refused(capsys):
+    """A NUL, which a program can give and a terminal cannot."""
+    for words in ("certify --operator a\0.npy", "check --trajectory a\0.csv --psi s --kappa 1"):
+        refused(words.split(), capsys)
+    refused(["bound", "--psi-table", "a\0.csv"], capsys)
+
+
 def test_a_backend_of_figures_that_there_is_not(tmp_path):
     """MPLBACKEND=nonsense, with which Matplotlib does not start, is named before any work."""
     pytest.importorskip("matplotlib")

@@ -139,7 +139,10 @@ def keep(inputs: Iterable[str | Path | None], outputs: Iterable[Path | None]) ->
     Raises:
         InputError: an output is one of the inputs, or two outputs are one file.
     """
-    read = {os.path.realpath(name) for name in inputs if name is not None}
+    try:
+        read = {os.path.realpath(name) for name in inputs if name is not None}
+    except ValueError as error:  # a NUL, which only a program can give
+        raise InputError(f"this is no name of a file: {error}") from None
     written = [os.path.realpath(name) for name in outputs if name is not None]
     for i, name in enumerate(written):
         if os.path.exists(name) and not os.path.isfile(name):
