@@ -21,6 +21,7 @@ from measure import Cell, Column, Table, cpu, load, median, slope
 # isort: split
 
 from dynamics import MODES, STEP, draws
+from figures import thinned
 
 from kltheory.empirical.dynamics import descend
 from kltheory.paper.figures import recipe
@@ -126,12 +127,12 @@ def exponents(quick: bool, axes: Sequence[Axis] = AXES) -> Table:
     )  # fmt: skip
 
 
-def workers(runs: int, figure: str = "fig1a") -> Table:
-    """Measure the wall time of a sweep as workers grow."""
+def workers(figure: str) -> Table:
+    """Measure the wall time of a part of a figure as workers grow."""
     counts = [1]
     while 2 * counts[-1] <= (os.cpu_count() or 1):
         counts.append(2 * counts[-1])
-    chosen = recipe(figure).at("paper").with_values({"runs": runs})
+    chosen, part = thinned(recipe(figure).at("paper"))
     seconds = []
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +143,7 @@ def workers(runs: int, figure: str = "fig1a") -> Table:
         for count, spent in zip(counts, seconds, strict=True)
     ]
     return Table(
-        f"How a sweep speeds up with workers: {figure} at paper scale, {runs} runs of a cell",
+        f"How a sweep speeds up with workers: {100 * part:.0f} % of {figure} at paper scale",
         (
             Column("workers", "count"),
             Column("wall time", "s"),
@@ -160,7 +161,7 @@ def main() -> None:
     """Print both tables."""
     quick = "--quick" in sys.argv[1:]
     print(exponents(quick).text(), flush=True)
-    print(workers(1 if quick else 3).text())
+    print(workers("fig1a" if quick else "fig1b").text())
 
 
 if __name__ == "__main__":

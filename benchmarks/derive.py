@@ -153,7 +153,7 @@ def derivations(chosen: Sequence[dict[str, Any]], every: int, limit: float) -> t
 def main() -> None:
     """Print both tables."""
     quick = "--quick" in sys.argv[1:]
-    for table in derivations(cases(), 9 if quick else 4, 3.0 if quick else 5.0):
+    for table in derivations(cases(), 12 if quick else 4, 3.0 if quick else 5.0):
         print(table.text())
 
 

@@ -65,15 +65,21 @@ class Made:
     """Which share of the networks these are."""
 
 
-def sample(chosen: Recipe, engine: str) -> Made:
-    """Run a part of the networks, in batches of the size that they have in the whole figure."""
+def thinned(chosen: Recipe) -> tuple[Recipe, float]:
+    """A part of the networks, in batches of the size of the whole figure, and which part it is."""
     long = [axis for axis in chosen.axes if len(chosen.value(axis)) >= LONG]
-    fewer = {axis: chosen.value(axis)[EVERY // 2 :: EVERY] for axis in long}
-    part = math.prod(len(fewer[axis]) / len(chosen.value(axis)) for axis in long)
     if not long:
-        fewer, part = {"runs": chosen.chunk}, chosen.chunk / chosen.value("runs")
+        fewer = chosen.with_values({"runs": chosen.chunk})
+        return fewer, chosen.chunk / chosen.value("runs")
+    fewer = chosen.with_values({axis: chosen.value(axis)[EVERY // 2 :: EVERY] for axis in long})
+    return fewer, math.prod(len(fewer.value(axis)) / len(chosen.value(axis)) for axis in long)
+
+
+def sample(chosen: Recipe, engine: str) -> Made:
+    """Run a part of the networks."""
+    fewer, part = thinned(chosen)
     with tempfile.TemporaryDirectory() as folder:
-        found = run_sweep(chosen.with_values(fewer).sweep(engine, 1), folder)
+        found = run_sweep(fewer.sweep(engine, 1), folder)
         return Made(found.cpu_seconds / part, None, _rows(found.csv), part)
 
 

@@ -78,7 +78,7 @@ def startup_lines(tables: Sequence[Table]) -> list[Line]:
 def derive(quick: bool) -> Sequence[Table]:
     from derive import cases, derivations
 
-    return derivations(cases(), 9 if quick else 4, 3.0 if quick else 5.0)
+    return derivations(cases(), 12 if quick else 4, 3.0 if quick else 5.0)
 
 
 def derive_lines(tables: Sequence[Table]) -> list[Line]:
@@ -179,7 +179,7 @@ def cost(quick: bool) -> list[Table]:
 
     n, k = (20_000, 50_000) if quick else (50_000, 200_000)
     large = in_new_process(["--n", str(n), "--k", str(k)])
-    return [exponents(quick), workers(1 if quick else 3), large]
+    return [exponents(quick), workers("fig1a" if quick else "fig1b"), large]
 
 
 def cost_lines(tables: Sequence[Table]) -> list[Line]:

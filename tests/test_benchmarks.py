@@ -36,7 +36,7 @@ def tiny(report):
         report.Section("derive", "Derivations",
                        lambda quick: derive.derivations(chosen, 2, 1.0), report.derive_lines),
         report.Section("times", "Times",
-                       lambda quick: [times.many_times(30, times.PSIS[:2], 3)], report.times_lines),
+                       lambda quick: [times.many_times(10, times.PSIS[:2], 1)], report.times_lines),
         report.Section("widths", "Widths", lambda quick: 1 / 0, report.widths_lines),
     )  # fmt: skip
     return report.run(sections, True)
@@ -51,7 +51,7 @@ def test_a_part_that_fails_is_named_and_the_others_are_there(tiny, report):
     valid, refused, middle, worst, *_ = derived["tables"][0]["rows"][0]
     assert (valid, refused) == (2, 0)
     assert 0 < middle <= worst
-    assert [row[1] for row in timed["tables"][0]["rows"]] == [3, 30, 3, 30]
+    assert [row[1] for row in timed["tables"][0]["rows"]] == [1, 10, 1, 10]
     assert all(row[2] > 0 and row[3] > 0 for row in timed["tables"][0]["rows"])
     assert "Not measured: ZeroDivisionError" in report.page(tiny)
 
