@@ -141,7 +141,7 @@ def derivations(chosen: Sequence[dict[str, Any]], every: int, limit: float) -> t
             Column("closed Ψ"),
             Column("sympy.integrate", "s"),
             Column("closed form"),
-            Column("ratio", "times"),
+            Column("sympy / kl.rate", "times"),
             Column("load", "load"),
         ),
         tuple(rows),

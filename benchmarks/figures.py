@@ -186,7 +186,7 @@ def figures(entire: bool, names: Sequence[str] = tuple(FIGURES)) -> Table:
             Column("CPU time", "s"),
             Column("asked at most", "s"),
             Column("PyTorch, CPU time", "s"),
-            Column("ratio", "times"),
+            Column("PyTorch / kltheory", "times"),
             Column("load", "load"),
         ),
         tuple(rows),

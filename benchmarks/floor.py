@@ -153,9 +153,9 @@ def against_floor(quick: bool, cases: Sequence[tuple[int, int, int]] = tuple(SIZ
         Column("C", "s"),
         Column("runs", "count"),
         Column("kltheory, batch", "s"),
-        Column("ratio", "times"),
+        Column("batch / C", "times"),
         Column("kltheory, one run", "s"),
-        Column("ratio, one run", "times"),
+        Column("one run / C", "times"),
         Column("load", "load"),
     )
     title = "A step of gradient descent against plain C (float64, fused, one run at a time)"

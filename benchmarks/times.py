@@ -1,6 +1,6 @@
 """How long the bound takes at many times: bound.loss on an array, against plain NumPy.
 
-    python benchmarks/times.py [--quick]
+    python benchmarks/times.py
 
 CPU seconds of bound.loss, rounded to its safe side, at 10³ and at 10⁶ times in [0, 100]; beside it
 the closed form, where there is one, as NumPy evaluates it, in floats and rounded to nowhere.
@@ -8,7 +8,6 @@ the closed form, where there is one, as NumPy evaluates it, in floats and rounde
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -76,7 +75,7 @@ def many_times(
             Column("times", "count"),
             Column("bound.loss", "s"),
             Column("closed form in NumPy", "s"),
-            Column("ratio", "times"),
+            Column("kltheory / NumPy", "times"),
             Column("load", "load"),
         ),
         tuple(rows),
@@ -108,4 +107,4 @@ def _plain(plain: Callable[[np.ndarray], np.ndarray], times: np.ndarray) -> floa
 
 
 if __name__ == "__main__":
-    print(many_times(10**5 if "--quick" in sys.argv[1:] else 10**6).text())
+    print(many_times().text())
