@@ -1,7 +1,7 @@
 """Where numbers end: infinite and zero times, limits, refusals, and the way back of each bound."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -14,12 +14,14 @@ from scipy.integrate import quad
 
 import kltheory as kl
 from kltheory.activation import get
+from kltheory.certification import Survey
 from kltheory.constants import Constant, Evidence
 from kltheory.errors import InputError
 from kltheory.loss_functions import RadialLoss
 from kltheory.loss_functions import get as get_loss
 from kltheory.numeric import inverse_questions as ask
 from kltheory.numeric import recovery
+from kltheory.numeric.certificate import ladder
 from kltheory.numeric.certificate_law import Law, MirrorLaw, Piece, is_concave, path_left
 from kltheory.numeric.curve import Curve
 from kltheory.numeric.estimate import estimate_from_decay, estimate_from_gradients
@@ -27,7 +29,7 @@ from kltheory.numeric.guarantees import constants
 from kltheory.numeric.kl_test import ball_points, kl_test
 from kltheory.numeric.march import BALL_LOCK, TooHard
 from kltheory.numeric.poisson import poisson_v_max
-from kltheory.numeric.reach_proof import BoxImage
+from kltheory.numeric.reach_proof import BoxImage, exact_gap
 from kltheory.numeric.reach_rate import mirror_rate
 from kltheory.numeric.rounding import down, up
 from kltheory.numeric.sample_complexity import measurements, width_l1, width_linf, width_subspace
@@ -552,3 +554,76 @@ def test_samples_below_every_float_are_found():
     assert curve.loss(Fraction(1) - Fraction(1, 2**60)) == 2**-60
     assert curve.loss(2) == math.ulp(0.0)
     assert curve.time_to_loss(Fraction(1, 3)) == pytest.approx(2 / 3)
+
+
+# -- exact arithmetic ------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10**6))
+def test_the_gap_of_a_box_is_its_sum_of_fractions(seed):
+    """⟨v, y⟩ - Σ sup ⟨v, N_j⟩a, entry by entry in fractions, with zeros and far exponents among."""
+    rng = np.random.default_rng(seed)
+
+    def some(*shape):
+        values = rng.standard_normal(shape) * 10.0 ** rng.integers(-30, 30, shape)
+        return np.where(rng.random(shape) < 0.4, 0.0, values)
+
+    m, k = int(rng.integers(1, 4)), int(rng.integers(1, 5))
+    N, y, v = some(m, k), some(m), some(m)
+    low = some(k)
+    high = low + np.abs(some(k))
+
+    def dot(a, b):
+        return sum((Fraction(p) * Fraction(q) for p, q in zip(a, b, strict=True)), Fraction(0))
+
+    expected = dot(v.tolist(), y.tolist())
+    for j in range(k):
+        c = dot(v.tolist(), N[:, j].tolist())
+        expected -= max(c * Fraction(low[j]), c * Fraction(high[j]))
+    assert exact_gap(N, y, low, high, v) == expected
+    assert exact_gap(N, y, low, high, [Fraction(x) for x in v]) == expected
+
+
+@pytest.mark.parametrize("end", [1e-9, 1e-3, 0.5])
+def test_a_point_that_is_proved_stays_inside_its_box(end):
+    """N b = y with |b - a| <= d: a - d and a + d are strictly between the ends."""
+    N, low, high = np.array([[1.0, 1.0]]), np.array([1.0, 1.0]), np.array([3.0, 3.0])
+    box = BoxImage.of(N, low, high, 0.0, 0.0)
+    for a in (np.array([1.0 + end, 2.0]), np.array([3.0 - end, 2.0])):
+        found = box.proves(N @ a + 1e-3, a)
+        assert found is not None
+        assert np.all(low < a - found)
+        assert np.all(a + found < high)
+        assert abs(found.sum() - 1e-3) < 1e-9
+    assert box.proves(np.array([7.0]), np.array([2.0, 2.0])) is None
+
+
+def test_a_bound_by_the_divergence_is_above_its_quotient():
+    """For a loss that is not radial L <= D/(κωt), compared in fractions: never below."""
+    found = mirror_law(get_loss("log-cosh")).mirror
+    for t in np.geomspace(1e-3, 1e6, 200):
+        exact = Fraction(found.divergence) / (
+            Fraction(found.homogeneity) * Fraction(found.omega) * Fraction(t)
+        )
+        assert Fraction(float(found.loss_bound(t))) >= exact
+
+
+def test_what_was_not_measured_counts_as_zero():
+    """Without A V and Q V the certificates on them say so, and their constants are 0."""
+    net = kl.TwoLayerNetwork.draw(3, 20, 2, seed=0)
+    problem = kl.Problem(np.eye(3), [0.1, 0.2, 0.3])
+    facts = replace(Survey(problem, net, "hidden", None).facts(net), observed=None, whitened=None)
+    for found in ladder(facts, names=("S4Q", "S4A", "q")):
+        assert not found.holds
+        assert found.threshold == 0.0
+        assert "not known for this operator" in found.reason
+        assert all(v == 0.0 for name, v in found.constants.items() if name != "sigma_F")
+
+
+def test_a_test_by_points_is_plain_data():
+    """to_dict has every field of the result, and the sentence."""
+    found = kl_test("v1**2/2", psi=PSI, points=[[1.0], [0.5]])
+    plain = found.to_dict()
+    assert set(plain) == set(asdict(found)) | {"verdict"}
+    assert plain["gradient_norm"] == found.gradient_norm
+    assert plain["at"] == found.at.tolist()

@@ -2,6 +2,7 @@
 
 import decimal
 import math
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from kltheory.activation import get
 from kltheory.errors import InputError, LimitReached
 from kltheory.loss_functions import get as get_loss
-from kltheory.numeric.user_activation import from_callable
-from kltheory.numeric.width import width
+from kltheory.numeric.user_activation import from_callable, from_text
+from kltheory.numeric.width import _k_text, width
 from kltheory.numeric.width_bounds import Bounds, exactly, least_integer
 from kltheory.numeric.width_cases import Case, theorems_for
 from kltheory.numeric.width_check import check_widths, wilson
@@ -204,3 +205,45 @@ def test_the_spread_is_the_least_of_its_bounds(n, k, D, independent, expected):
         setting = case.bounds(Decimal(k)).setting
         found = Bounds(setting, Decimal(k), Decimal(4), independent).spread()
     assert float(found) == pytest.approx(expected(n, k, D, 4.0), rel=1e-12)
+
+
+def test_attainability_of_the_sigmoid_by_its_formula():
+    """M: √k c/2 > ‖A⁺y‖ + 2√r + D√(nℓ/2) with c = 1/√2, D = 1 and one event: ℓ = log(1/p)."""
+    found = ask(x_norm=1, n=6, m=4)["M"]
+    ell = math.log(1 / 0.05)
+    root = (1 + 2 * math.sqrt(4) + math.sqrt(6 * ell / 2)) * 2 * math.sqrt(2)
+    assert found.constants["ell"].value == pytest.approx(ell, rel=1e-12)
+    assert found.k == math.floor(root**2) + 1
+
+
+def test_the_largest_integers_are_given_up_to_10_to_the_300():
+    """10^300 is an integer still, to 50 digits; beyond it only the logarithm is given."""
+    k, logarithm = least_integer(lambda k: k >= Decimal(10) ** 300)
+    assert logarithm == 300.0
+    assert 0 <= k - 10**300 <= 10**251
+    k, logarithm = least_integer(lambda k: k >= Decimal(10) ** 301)
+    assert k is None
+    assert logarithm == pytest.approx(301, rel=1e-12)
+
+
+def test_numbers_of_neurons_are_written_out_below_10_to_the_15():
+    """A k of up to 15 digits is shown in full, a longer one as a power of ten."""
+    row = ask()["B.1"]
+    shown = [_k_text(replace(row, k=k, log10_k=math.log10(k))) for k in (10**15 - 1, 10**15)]
+    assert shown == ["999,999,999,999,999", "10^15.00"]
+
+
+@pytest.mark.parametrize("energy", [0.5, 20.0, 1e4])
+def test_the_share_of_a_text_is_not_above_that_of_the_same_built_in(energy):
+    """For tanh as a text the table of levels gives nearly the share that G = sinh² gives."""
+    pytest.importorskip("flint")
+    built_in = protected_share(get("tanh"), energy)
+    found = protected_share(from_text("tanh(x)"), energy)
+    assert found <= built_in + 1e-6 * abs(built_in)
+    assert found >= 1.5 * built_in - 1.0
+
+
+def test_a_neuron_whose_phi_is_never_zero_needs_no_protection():
+    """2 + tanh has no zero: the share is 1."""
+    pytest.importorskip("flint")
+    assert protected_share(from_text("2 + tanh(x)"), 1e6) == 0.0
