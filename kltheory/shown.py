@@ -7,6 +7,7 @@ that compute and is therefore loaded only when somebody looks.
 
 from __future__ import annotations
 
+import decimal
 import importlib
 import math
 from collections.abc import Iterable
@@ -96,16 +97,24 @@ def _page(content: Content) -> tuple[Any, Any]:
     return report, report.Page(words(content.title), tuple(parts), content.warnings)
 
 
-def figure(value: float | None, digits: int = 4) -> str:
+def figure(value: float | None, digits: int = 4, side: int = 0) -> str:
     """Return a number in a few digits; what is not finite in words.
+
+    side: 1 rounds up and -1 down, as an upper or lower bound asks for; 0 to the nearest.
 
     >>> figure(0.00012345678), figure(float("inf")), figure(None), figure(3.0)
     ('0.0001235', 'infinite', '-', '3')
+    >>> figure(1.23441, side=1), figure(1.23449, side=-1), figure(0.25, side=1)
+    ('1.235', '1.234', '0.25')
     """
     if value is None or math.isnan(value):
         return "-"
     if math.isinf(value):
         return "infinite" if value > 0 else "-infinite"
+    if side:
+        rounding = decimal.ROUND_CEILING if side > 0 else decimal.ROUND_FLOOR
+        context = decimal.Context(prec=digits, rounding=rounding)
+        value = float(context.create_decimal(float(value)))
     return f"{value:.{digits}g}"
 
 

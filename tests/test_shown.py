@@ -16,6 +16,7 @@ from kltheory.empirical.dynamics import descend, flow
 from kltheory.empirical.mirror import newton_limit
 from kltheory.empirical.network import TwoLayerNetwork
 from kltheory.empirical.step_size import safe_step
+from kltheory.numeric.reach import box_limit
 from kltheory.problem import Problem
 from kltheory.shown import Content, Facts, Shown, thinned
 
@@ -103,3 +104,26 @@ def test_looking_at_a_result_is_what_loads_the_reports() -> None:
     assert str(Two()).splitlines()[0] == "Two"
     assert "beware" in str(Two())
     assert "1 &lt; 2" in Two()._repr_html_()
+
+
+def test_bounds_are_shown_on_their_safe_side() -> None:
+    """What is read off a page is a bound too: upper ones are rounded up, lower ones down."""
+    times = np.linspace(0.0, 9.0, 9)
+    run = certified_flow(_PROBLEM, _NET, times=times)
+    rows = run.content().parts[1].rows
+    for i, (_, _, low, high, error) in enumerate(rows):
+        assert float(low) <= run.loss_low[i]
+        assert float(high) >= run.loss_high[i]
+        assert float(error) >= run.error[i]
+    assert float(repr(run).split("<= ")[1].rstrip(")")) >= run.error[-1]
+    apart = certified_distance(_PROBLEM, _NET, step=0.5, steps=8)
+    for i, (_, distance, seen) in enumerate(apart.content().parts[1].rows):
+        assert float(distance) >= apart.distance[i]
+        assert float(seen) >= apart.observation[i]
+    for y in (5.1, 7.3, 50.0, 51.7):
+        limit = newton_limit(Problem(_A, [y, 0.0]), _NET)
+        assert float(repr(limit).split("above ")[1].rstrip(")")) <= limit.loss
+        box = box_limit(_A @ _NET.V, [y, 0.0], 0.0, 1.0)
+        least, most = repr(box).removeprefix("BoxLimit(").rstrip(")").split(" <= inf <= ")
+        assert float(least) <= box.lower
+        assert float(most) >= box.upper

@@ -27,6 +27,7 @@ from kltheory.cli.options import (
     plot_option,
 )
 from kltheory.errors import InputError
+from kltheory.shown import figure
 
 if TYPE_CHECKING:
     from kltheory.numeric.width import AtWidth, Widths
@@ -214,10 +215,6 @@ def _probability(value: float) -> str:
     return text if text != "1" or value == 1.0 else f"1 - {1.0 - value:.1g}"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
-
-
 def _rows(found: Widths, exact: bool) -> _Table:
     p = found.problem
     title = (
@@ -245,10 +242,10 @@ def _at(k: int, at: tuple[AtWidth, ...]) -> _Table:
             row.theorem,
             row.theory,
             "yes" if row.holds else "no",
-            _number(row.margin),
-            _number(row.largest_y_norm),
-            _number(row.largest_noise),
-            _number(row.smallest_sigma_f),
+            figure(row.margin, 6, -1),
+            figure(row.largest_y_norm, 6, -1),
+            figure(row.largest_noise, 6, -1),
+            figure(row.smallest_sigma_f, 6, 1),
             row.reason,
         )
         for row in at

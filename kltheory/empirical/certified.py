@@ -75,13 +75,16 @@ class CertifiedFlow(Shown):
         }
         pairs = (
             ("followed to", f"t = {figure(float(self.t[-1]), 6)}"),
-            ("largest error ‖θ̂ - θ‖", f"<= {figure(float(self.error.max()))}"),
+            ("largest error ‖θ̂ - θ‖", f"<= {figure(float(self.error.max()), side=1)}"),
             ("variables", variables[self.form]),
             ("rounding", "included, elementary functions good to 8 units in the last place"),
         )
         columns = (self.t, self.loss, self.loss_low, self.loss_high, self.error)
         rows = tuple(
-            tuple(figure(float(c[i]), 8 if c is not self.error else 3) for c in columns)
+            tuple(
+                figure(float(c[i]), digits, side)
+                for c, digits, side in zip(columns, (8, 8, 8, 8, 3), (0, 0, -1, 1, 1), strict=True)
+            )
             for i in thinned(self.t.size)
         )
         header = ("t", "loss", "at least", "at most", "‖θ̂ - θ‖ <=")
@@ -94,7 +97,8 @@ class CertifiedFlow(Shown):
         """Return the bound at the end."""
         return (
             f"CertifiedFlow(train={self.train!r}, {self.form} form: loss {self.loss[0]:.3g} -> "
-            f"{self.loss[-1]:.3g} at t = {self.t[-1]:.6g}, ‖θ̂ - θ‖ <= {self.error[-1]:.3g})"
+            f"{self.loss[-1]:.3g} at t = {self.t[-1]:.6g}, "
+            f"‖θ̂ - θ‖ <= {figure(float(self.error[-1]), 3, 1)})"
         )
 
 

@@ -72,11 +72,14 @@ class Distance(Shown):
         pairs = (
             ("step size", figure(self.run.step, 6)),
             ("steps", str(self.run.steps)),
-            ("largest distance", f"<= {figure(float(self.distance.max()))}"),
-            ("which is", f"{kind} {figure(float(self.flow_error.max()))}"),
+            ("largest distance", f"<= {figure(float(self.distance.max()), side=1)}"),
+            ("which is", f"{kind} {figure(float(self.flow_error.max()), side=1)}"),
         )
         columns = (self.t, self.distance, self.observation)
-        rows = tuple(tuple(figure(float(c[i]), 6) for c in columns) for i in thinned(self.t.size))
+        rows = tuple(
+            tuple(figure(float(c[i]), 6, side) for c, side in zip(columns, (0, 1, 1), strict=True))
+            for i in thinned(self.t.size)
+        )
         return Content(
             f"Gradient descent against the gradient flow, {LAYERS[self.run.train]}",
             (
@@ -87,7 +90,8 @@ class Distance(Shown):
 
     def __repr__(self) -> str:
         """Return the bound at the end."""
-        return f"Distance(‖θ_j - θ(t_j)‖ <= {self.distance[-1]:.4g} at t = {self.t[-1]:.6g})"
+        most = figure(float(self.distance[-1]), side=1)
+        return f"Distance(‖θ_j - θ(t_j)‖ <= {most} at t = {self.t[-1]:.6g})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +129,7 @@ class Comparison(Shown):
                 figure(float(self.descent.loss[marks[i]]), 6),
                 figure(float(self.flow.loss[i]), 6),
                 figure(float(self.loss_gap[i]), 3),
-                "-" if bound is None else figure(float(bound[marks[i]]), 3),
+                "-" if bound is None else figure(float(bound[marks[i]]), 3, 1),
             )
             for i in thinned(self.t.size)
         )
@@ -134,7 +138,10 @@ class Comparison(Shown):
             ("step size", figure(self.descent.step, 6)),
             ("steps", str(self.descent.steps)),
             ("largest difference of the losses", figure(float(self.loss_gap.max()))),
-            ("certified distance", "none here" if bound is None else figure(float(bound.max()))),
+            (
+                "certified distance",
+                "none here" if bound is None else figure(float(bound.max()), side=1),
+            ),
         )
         return Content(
             f"Gradient descent beside the gradient flow, {LAYERS[self.descent.train]}",

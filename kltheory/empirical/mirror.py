@@ -128,7 +128,10 @@ class Limit(Shown):
         elif self.reachable:
             verdict, bound = "the loss tends to 0", figure(self.loss)
         else:
-            verdict, bound = "the loss does not tend to 0: widen the network", figure(self.loss)
+            verdict, bound = (
+                "the loss does not tend to 0: widen the network",
+                figure(self.loss, side=-1),
+            )
         label = "loss reached" if self.reachable else "the loss stays above"
         pairs = (
             ("verdict", verdict),
@@ -146,7 +149,7 @@ class Limit(Shown):
             return f"Limit(undecided after {self.iterations} Newton steps)"
         if self.reachable:
             return f"Limit(loss -> 0, drift {self.drift:.4g})"
-        return f"Limit(the loss stays above {self.loss:.4g})"
+        return f"Limit(the loss stays above {figure(self.loss, side=-1)})"
 
 
 def newton_limit(

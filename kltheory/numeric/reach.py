@@ -11,7 +11,7 @@ the gradient flow comes to the infimum of the loss over this set, from every sta
 >>> reachability(N, np.array([0.7]), low, high).attainable
 True
 >>> print(reachability(N, np.array([2.0]), low, high))
-impossible: ⟨v, y⟩ exceeds what any state of the network gives; the loss stays above 0.5
+impossible: ⟨v, y⟩ exceeds what any state of the network gives; the loss stays above 0.4999
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kltheory.errors import InputError
 from kltheory.numeric.reach_border import decide
 from kltheory.numeric.reach_path import closest
 from kltheory.numeric.reach_proof import BoxImage, gamma
+from kltheory.shown import figure
 
 if TYPE_CHECKING:
     from kltheory.activation import Activation
@@ -125,7 +126,7 @@ class BoxLimit:
 
     def __repr__(self) -> str:
         """Return both bounds."""
-        return f"BoxLimit({self.lower:.6g} <= inf <= {self.upper:.6g})"
+        return f"BoxLimit({figure(self.lower, 6, -1)} <= inf <= {figure(self.upper, 6, 1)})"
 
 
 def branch_box(activation: Activation, z0: ArrayLike) -> tuple[Array, Array, float]:
@@ -209,7 +210,7 @@ def box_limit(
     in the distance.
 
     >>> box_limit([[1.0, 1.0]], [3.0], [0.0, 0.0], [1.0, 1.0])
-    BoxLimit(0.5 <= inf <= 0.5)
+    BoxLimit(0.499999 <= inf <= 0.500001)
     """
     with np.errstate(all="ignore"):
         search = _Search.of(N, y, low, high, matrix_error, end_error)
@@ -366,7 +367,7 @@ class _Search:
             loss = self.loss()
             reason = (
                 "impossible: ⟨v, y⟩ exceeds what any state of the network gives; "
-                f"the loss stays above {loss:.4g}"
+                f"the loss stays above {figure(loss, side=-1)}"
             )
             return Reach(
                 False,
@@ -383,7 +384,8 @@ class _Search:
         free = image.low != image.high
         room = np.minimum(a - image.low, image.high - a)[free] * (1.0 - gamma(2))
         margin = float((room - image.end_error - self.radius[free]).min(initial=math.inf))
-        reason = f"attainable: y = N a with every neuron at least {margin:.3g} inside its interval"
+        inside = figure(margin, 3, -1)
+        reason = f"attainable: y = N a with every neuron at least {inside} inside its interval"
         return Reach(
             True,
             True,
@@ -405,7 +407,7 @@ class _Search:
         if interior:
             reason = (
                 "attainable, by less than floats can tell: exactly y = N a with every neuron at "
-                f"least {exact.margin:.3g} inside its interval"
+                f"least {figure(exact.margin, 3, -1)} inside its interval"
             )
         elif attainable:
             reason = (
@@ -415,7 +417,7 @@ class _Search:
         elif attainable is False:
             reason = (
                 "impossible: exactly ⟨v, y⟩ > sup ⟨v, N a⟩ over all states of the network; "
-                f"the loss stays above {self.loss(exact.margin):.4g}"
+                f"the loss stays above {figure(self.loss(exact.margin), side=-1)}"
             )
         else:
             verified = None if interior is None else "exact"

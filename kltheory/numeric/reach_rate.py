@@ -46,6 +46,7 @@ from kltheory.loss_functions import (
 )
 from kltheory.numeric.reach import BoxImage, branch_box, gap_certificate
 from kltheory.numeric.reach_proof import gamma
+from kltheory.shown import figure
 
 __all__ = ["MirrorCertificate", "divergence", "mirror_rate"]
 
@@ -225,7 +226,7 @@ def mirror_rate(
     }
     if found is None:
         reason = (
-            f"y cannot be reached: it is {dual.distance:.3g} off what the network can give"
+            f"y cannot be reached: it is {figure(dual.distance, 3, -1)} off what the network gives"
             if dual.distance > 0.0
             else "not proved: Newton's method did not come close enough to a state with y(S) = y"
         )
@@ -260,8 +261,9 @@ def _certificate(
         knots.append((time, max(knots[-1][1], dual.rate(z, radius + spread, off))))
     rate = knots[0][1]
     reason = (
-        f"the flow reaches zero loss: D_h = {limit:.4g}, ‖S*‖ = {norm:.4g}, rate {rate:.3g} "
-        f"from the start and {knots[-1][1]:.3g} in the end"
+        f"the flow reaches zero loss: D_h ≤ {figure(limit, side=1)}, "
+        f"‖S*‖ ≤ {figure(norm, side=1)}, rate ≥ {figure(rate, 3, -1)} "
+        f"from the start and ≥ {figure(knots[-1][1], 3, -1)} in the end"
     )
     return MirrorCertificate(
         proved=True,
