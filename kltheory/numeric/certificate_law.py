@@ -63,6 +63,36 @@ def path_left(pieces: Sequence[Piece], p: Fraction, c: Fraction = Fraction(1)) -
     return up(total / c)
 
 
+def paths_left(pieces: Sequence[Piece], values: Any, c: Fraction = Fraction(1)) -> Any:
+    """`path_left` for an array of values p, rounded up.
+
+    >>> import numpy as np
+    >>> paths_left([Piece(Fraction(1), Fraction(0), Fraction(0))], np.array([4.0, 0.0])).round(9)
+    array([4., 0.])
+    """
+    import numpy as np
+
+    found = np.full(values.shape, np.inf)
+    found[values == 0] = 0.0
+    rest = 0.0  # of the pieces below
+    with np.errstate(all="ignore"):
+        for k in range(len(pieces) - 1, -1, -1):
+            piece, end = pieces[k], down(pieces[k].end)
+            top = down(pieces[k - 1].end) if k else math.inf
+            here = (values > end) & (values <= top)
+            A, B, p = float(piece.A), float(piece.B), values[here]
+            low = max(0.0, down(piece.last_speed)) * (1 - 2.0**-50)
+            high = A + B * p - 2.0**-50 * (abs(A) + abs(B) * p)
+            speeds = math.sqrt(low) + np.sqrt(np.maximum(high, 0.0))
+            part = 2 * (p - end) / (speeds * float(c)) * (1 + 2.0**-49)
+            found[here] = np.nextafter(part + rest, np.inf)
+            if k:
+                whole = path_left([piece], pieces[k - 1].end, c)
+                rest = math.nextafter(rest + whole, math.inf)
+    found[np.isnan(found)] = np.inf
+    return found
+
+
 def start_value(psi: Desingularizer, loss0: float) -> float:
     """ψ(L0), rounded up.
 
@@ -128,15 +158,19 @@ class Law:
 
     def loss(self, t: Any) -> Any:
         """L(y(t)) at most (minus what no signal can reach, if y is not in Im A)."""
-        return _each(t, lambda x: self._at(x, "loss"))
+        return _each(t, lambda x: self._at(x, "loss"), lambda times: self._many(times, "loss"))
 
     def psi(self, t: Any) -> Any:
         """ψ(L(y(t))), and with it ‖y(t) - y‖, at most (‖y(t) - Py‖, P on Im A, if y is outside)."""
-        return _each(t, lambda x: self._at(x, "psi"))
+        return _each(t, lambda x: self._at(x, "psi"), lambda times: self._many(times, "psi"))
 
     def parameters(self, t: Any) -> Any:
         """‖θ(t) - θ(∞)‖ at most."""
-        return _each(t, lambda x: path_left(self.pieces, Fraction(self._at(x, "psi")), self.c))
+        return _each(
+            t,
+            lambda x: path_left(self.pieces, Fraction(self._at(x, "psi")), self.c),
+            lambda times: paths_left(self.pieces, self._many(times, "psi"), self.c),
+        )
 
     def stopping_time(self, noise: Any) -> float:
         """The first time from which ‖y(t) - ȳ‖ ≤ 2‖ε‖, by ψ(L(y(t))) ≤ ‖ε‖; 0 if it is so at 0."""
@@ -158,6 +192,29 @@ class Law:
             time = self._clock[at] + self._stairs[at].A * (time - self._when[at])
             time = max(Fraction(0), time * (1 - _SLACK))
         return float(getattr(curve, what)(time))
+
+    def _many(self, times: Any, what: str) -> Any:
+        """`_at` for an array of rising times."""
+        import numpy as np
+
+        curve = self._affine or self._base
+        if curve is None:
+            return np.zeros(len(times))
+        if self._affine is not None:
+            return curve.at_times(what, times, self.c)
+        clock, when, speed = (
+            np.array([float(x) for x in xs])
+            for xs in (self._clock, self._when, [q.A for q in self._stairs])
+        )
+        with np.errstate(all="ignore"):
+            gone = times * float(self.c)
+            at = np.maximum(np.searchsorted(when, gone) - 1, 0)
+            # the speeds fall, so clock >= speed * when, and the rounding is below 16 ulp of the sum
+            at_clock = clock[at] + speed[at] * np.maximum(gone - when[at], 0.0)
+            at_clock *= float(1 - _SLACK) * (1 - 2.0**-46)
+        if not np.all(np.isfinite(at_clock) & ((at_clock > 1e-290) | (times == 0))):
+            return np.array([self._at(x, what) for x in times.tolist()])
+        return curve.at_times(what, np.maximum.accumulate(at_clock), Fraction(1))
 
     def _until(self, ask: Any) -> float:
         curve = self._affine or self._base

@@ -509,6 +509,14 @@ def _fill(builder: _Builder, times: Floats, found: Floats) -> None:
         if middle is None:
             continue
         cut = i + int(np.searchsorted(times[i:j], middle.after))
+        if not a and j - cut < _WORTH <= cut - i:
+            # many halvings may be needed to reach the next times: go there at once
+            near = _half_of_root(builder, times[cut - _WORTH].item())
+            reach = None if near is None or near >= h / 2 else builder.knot(2 * near)
+            if near is not None and reach is not None:
+                stop = i + int(np.searchsorted(times[i:cut], reach.before))
+                todo.append((0.0, near, start, reach, i, stop))
+                continue
         todo.append((a, h / 2, start, middle, i, cut))
         todo.append((a + h, h / 2, middle, end, cut, j))
 
