@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy as sp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psi_table import IDS, law, start
 
@@ -57,6 +57,7 @@ def test_parameters_are_psi_of_the_loss_over_root_kappa(case_id, t):
     assert four.parameters(t) == pytest.approx(four.observation(t) / 2, rel=1e-15)
 
 
+@settings(max_examples=settings.default.max_examples // 2)  # each makes a bound of its own
 @given(cases, times, times)
 def test_bounding_twice_is_bounding_once(case_id, t1, t2):
     """From t1 on with V(t1) as the new start, t2 more gives V(t1 + t2): the semigroup law."""

@@ -35,7 +35,7 @@ def problem():
 
 def law(text):
     """What `rate` says of ψ."""
-    found = kl.rate(text)
+    found = kl.rate(text, limit=100)
     return str(found.psi_inverse), str(found.Psi), found.regime.loss
 
 

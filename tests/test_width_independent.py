@@ -263,7 +263,7 @@ def test_two_derivations_agree_on_25_random_questions():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 12))
+@pytest.mark.parametrize("seed", range(2, 22))
 def test_two_derivations_agree_on_500_random_questions(seed):
-    """Ten times 50 questions: k satisfies the second derivation, k - 1 does not (k < 1e19)."""
-    assert compare(50, seed) > 160
+    """20 times 25 questions: k satisfies the second derivation, k - 1 does not (k < 1e19)."""
+    assert compare(25, seed) > 80
