@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
+import mpmath
 import pytest
 import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kltheory.errors import InputError, NotDesingularizing
 from kltheory.symbolic.desingularizer import Desingularizer, exact
+from kltheory.symbolic.samples import cubics, from_samples
 
 
 @pytest.mark.parametrize(
@@ -172,3 +178,31 @@ def test_a_knot_without_a_simple_form_is_found_to_32_digits():
 def test_very_flat_psi_is_accepted():
     """exp(-1/s) and its relatives are desingularizing functions, whatever they cost to evaluate."""
     assert Desingularizer.from_psi("-Ei(-1/s)").radius is sp.oo
+
+
+steps = st.fractions(min_value="1/5", max_value=5, max_denominator=5)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.tuples(steps, steps), min_size=2, max_size=5))
+def test_samples_are_joined_smoothly(rises):
+    """ψ goes through its samples, with one slope on both sides of each, and rises everywhere."""
+    points = list(zip(*(accumulate(column) for column in zip(*rises, strict=True)), strict=True))
+    found = from_samples(points)
+    s = found.symbol
+    assert s == Desingularizer.from_psi("s").symbol
+    assert (found.pieces[0].lower, found.radius) == (0, points[-1][0])
+    for (knot, value), (left, right) in zip(points, pairwise(found.pieces), strict=False):
+        assert left.upper == right.lower == knot
+        assert right.value.subs(s, knot) == value
+        for near in (left.value, sp.diff(left.value, s)):
+            far = right.value if near is left.value else sp.diff(right.value, s)
+            x = mpmath.mpf(knot.numerator) / knot.denominator
+            assert sp.lambdify(s, near, "mpmath")(x) == pytest.approx(float(far.subs(s, knot)))
+    assert found.value.subs(s, points[-1][0]) == points[-1][1]
+    for cubic, piece in zip(cubics(points), found.pieces[1:], strict=True):
+        slope = sp.diff(piece.value, s)
+        inside = [cubic.start + (cubic.end - cubic.start) * k / 7 for k in range(1, 7)]
+        assert all(slope.subs(s, x) > 0 for x in inside)
+        area = sp.integrate(sp.expand(slope**2), (s, piece.lower, cubic.end))
+        assert cubic.area(cubic.start, cubic.end) == area

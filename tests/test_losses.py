@@ -456,7 +456,7 @@ def test_bounds_come_from_an_integral_without_a_closed_form():
 
     d = from_growth("cosh(x)-1")
     assert d.value.has(sp.Integral)
-    bound = kl.rate(d).bound(kappa=1, loss0="0.5", limit=60)
+    bound = kl.rate(d, limit=3).bound(kappa=1, loss0="0.5", limit=60)
 
     def u(q):  # P'
         return q * np.sinh(q) / (np.cosh(q) - 1)
@@ -500,3 +500,20 @@ def test_the_poisson_psi_holds_on_its_sublevel_set():
     assert len(points) > 50
     psi = loss("poisson", v_max=repr(poisson_v_max(y, r0)))
     assert kl_test(value, lambda v: 1 - y / v, psi, points).consistent
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("norm", {}),
+        ("mse", {}),
+        *(("lojasiewicz", {"alpha": q}) for q in ("1/3", "1/2", "2/3", "1")),
+        *(("lojasiewicz", {"alpha": q, "c": 1}) for q in ("1/3", "1/2", "2/3", "1")),
+    ],
+)
+def test_what_the_gradient_cannot_be_is_said(name, values):
+    """Where s ψ'(s)² tends to 0, and only there, it is said that A-1 fails for the loss."""
+    d = loss(name, **values)
+    psi = d.value.subs({q: 1 for q in d.value.free_symbols - {d.symbol}})
+    vanishes = sp.limit(d.symbol * sp.diff(psi, d.symbol) ** 2, d.symbol, 0) == 0
+    assert any("(A-1)" in warning for warning in d.warnings) is vanishes

@@ -216,7 +216,19 @@ def test_traps_warn(text: str, part: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["s**2/2", "s**4/4", "s**(1/3)", "(s**1)/3", "s**3/(2)", "s**2/s", "0.3*s", "0.25*s"]
+    "text",
+    [
+        "s**2/2",
+        "s**4/4",
+        "s**2/4",
+        "s**3/2",
+        "s**(1/3)",
+        "(s**1)/3",
+        "s**3/(2)",
+        "s**2/s",
+        "0.3*s",
+        "0.25*s",
+    ],
 )
 def test_plain_texts_do_not_warn(text: str) -> None:
     """Ordinary texts raise no warning."""
