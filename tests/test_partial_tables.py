@@ -14,6 +14,7 @@ import pytest
 from kltheory.cli import main
 from kltheory.errors import LimitReached
 from kltheory.numeric.guarantees import Bound
+from kltheory.numeric.table import Budget
 
 SCHEMA = json.loads((files("kltheory") / "schemas" / "bound.json").read_text("utf-8"))
 ARGUMENTS = ("--loss", "mse", "--kappa", "1", "--loss0", "1", "--at", "0,1,10,20")
@@ -79,16 +80,40 @@ def test_printed_and_descent_beside_a_missing_row(capsys: pytest.CaptureFixture[
     assert all(v["loss"] is not None for v in answer["descent"]["values"])
 
 
-def test_no_time_at_all_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_time_at_all_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without time for any number the law is shown, and what is missing is named: a time that was
     not computed is not said to be "never"."""
-    code, out, err = run(capsys, "--limit", "0.001", "--noise", "1/10", "--format", "text")
-    if code == 0:
-        pytest.skip("a thousandth of a second was enough")
+
+    def spent(self: Budget, bound: Any, work: Any) -> Any:
+        raise LimitReached("no time is left (--limit 60)")
+
+    monkeypatch.setattr(Budget, "call", spent)
+    code, out, err = run(capsys, "--noise", "1/10", "--theory", "printed")
     assert code == 3
     assert "--limit" in err
-    assert "exp(-2" in out or not out
+    assert "sqrt(2s)" in out or "√(2s)" in out
     assert "never" not in out
+    for name in ("t = 0, 1, 10, 20", "stopping time", "extinction time", "printed bounds"):
+        assert f"{name}: not computed" in out
+        assert f"{name}: not computed" in err
+
+
+def test_no_time_for_the_choice_of_times(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where even the times of the table were not found, t = 0 is shown, and that is said."""
+
+    def none(*_: Any) -> Any:
+        raise LimitReached("no time is left")
+
+    monkeypatch.setattr("kltheory.numeric.table.default_times", none)
+    code = main(["bound", *ARGUMENTS[:-2], "--format", "json"])
+    shown = capsys.readouterr()
+    assert code == 3
+    assert "table of times: not computed" in shown.err
+    assert [v["loss"] for v in json.loads(shown.out)["values"]] == [1.0]
 
 
 def test_a_complete_table_has_no_such_warning(capsys: pytest.CaptureFixture[str]) -> None:
