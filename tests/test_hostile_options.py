@@ -383,6 +383,16 @@ def test_a_closed_standard_output_is_said(words, capsys, monkeypatch):
     assert "standard output is closed" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="it cannot be removed there")
+def test_a_working_directory_that_is_gone_is_named(tmp_path, capsys, monkeypatch):
+    """Removed by another program in the meantime."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for words in ("check --trajectory run.csv --psi s --kappa 1", "certify --operator a.npy"):
+        refused(words.split(), capsys, "the working directory is gone")
+
+
 def test_a_name_that_no_file_can_have_is_refused(capsys):
     """A NUL, which a program can give and a terminal cannot."""
     for words in ("certify --operator a\0.npy", "check --trajectory a\0.csv --psi s --kappa 1"):

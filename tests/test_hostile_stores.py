@@ -157,6 +157,29 @@ def test_again_is_never_compared_with_itself(made, tmp_path, capsys):
     assert manifest.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["fig2b.csv", "fig2b.png", "fig2b.json"])
+def test_files_of_others_are_kept(made, tmp_path, capsys, name):
+    """What has the name of a result and is none is refused before the work."""
+    (tmp_path / name).write_text("mine\n")
+    code, err = called([*CALL, "--out", str(tmp_path)], capsys)
+    assert (code, "move it away" in err) == (2, True)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine\n")]
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    code, err = called([*CALL, "--out", str(tmp_path)], capsys)
+    assert (code, "is a directory" in err) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_results_without_their_store_are_made_again(made, tmp_path, capsys):
+    """A manifest says that the files beside it are results, also where the store is gone."""
+    shutil.copytree(made, tmp_path / "copy")
+    (tmp_path / "copy" / "fig2b.sqlite").unlink()
+    (tmp_path / "copy" / "fig2b.csv").write_text("lost")
+    assert called([*CALL, "--out", str(tmp_path / "copy")], capsys)[0] == 0
+    assert (tmp_path / "copy/fig2b.csv").read_bytes() == (made / "fig2b.csv").read_bytes()
+
+
 # -- stores ----------------------------------------------------------------------------------------
 
 

@@ -141,9 +141,11 @@ def keep(inputs: Iterable[str | Path | None], outputs: Iterable[Path | None]) ->
     """
     try:
         read = {os.path.realpath(name) for name in inputs if name is not None}
+        written = [os.path.realpath(name) for name in outputs if name is not None]
     except ValueError as error:  # a NUL, which only a program can give
         raise InputError(f"this is no name of a file: {error}") from None
-    written = [os.path.realpath(name) for name in outputs if name is not None]
+    except FileNotFoundError:
+        raise InputError("the working directory is gone: go to another one") from None
     for i, name in enumerate(written):
         if os.path.exists(name) and not os.path.isfile(name):
             continue  # a device or a pipe

@@ -294,12 +294,32 @@ def reproduce(
     if runs is not None:
         values["runs"] = runs
     chosen = recipe(figure).at(scale).with_values(values)
+    _keep_others(Path(out), figure)
     started = datetime.datetime.now(datetime.UTC)
     sweep = chosen.sweep(engine, seed)
     result = run_sweep(sweep, out, executor=executor, jobs=jobs, resume=resume, progress=progress)
     if not result.rows:
         raise InputError(f"all runs failed, the first with: {result.failures[0]}")
     return _write(chosen, sweep, scale, result, Path(out), started)
+
+
+def _keep_others(folder: Path, figure: str) -> None:
+    """Refuse, before any work, to write over files that `reproduce` did not make."""
+    manifest = folder / f"{figure}.json"
+    files = [folder / f"{figure}.csv", folder / f"{figure}.png", manifest]
+    for file in files:
+        if os.path.isdir(file):
+            raise InputError(f"{brief(str(file), 80)} is a directory: write to another directory.")
+    if os.path.exists(folder / f"{figure}.sqlite"):
+        return  # the store says whose it is
+    for file in filter(os.path.exists, files):
+        try:
+            read_manifest(manifest)
+        except InputError:
+            raise InputError(
+                f"{brief(str(file), 80)} is there and was not made by reproducing {figure}: move "
+                "it away, or write to another directory."
+            ) from None
 
 
 def _write(
