@@ -98,6 +98,13 @@ def test_pieces_of_abs_and_max():
     assert len(Desingularizer.from_psi("Abs(sqrt(s))").pieces) == 1
 
 
+def test_pieces_of_sign():
+    """sign is split where its argument changes its sign."""
+    s = sp.Symbol("s", positive=True)
+    found = Desingularizer.from_curve(s, s, 2 * s + (s - 2) * sp.sign(s - 2) - 2)
+    assert [(q.upper, q.value) for q in found.pieces] == [(2, s), (sp.oo, 3 * s - 4)]
+
+
 def test_borders_where_nothing_changes_are_no_borders():
     """Neighbours with the same formula are one piece, at the beginning and at the end."""
     whole = Desingularizer.from_psi("Min(s, 1) + Max(s, 1) - 1")

@@ -20,7 +20,15 @@ import kltheory as kl
 from kltheory.errors import InputError
 from kltheory.symbolic import worker
 from kltheory.symbolic.inverse import inverses, peel, simple_inverses
-from kltheory.symbolic.primitive import by_parts, by_terms, power_exponential, real_form
+from kltheory.symbolic.primitive import (
+    _units,
+    by_binomial,
+    by_parts,
+    by_terms,
+    power_exponential,
+    real_form,
+)
+from kltheory.symbolic.regime import _leading, regime_of
 from kltheory.symbolic.wire import decode, encode
 
 X = sp.Symbol("x", positive=True)
@@ -63,6 +71,45 @@ def test_dilogarithm_by_parts():
     found = by_parts(f, X)
     assert found.has(sp.polylog)
     assert abs(value(sp.diff(found, X), X, "0.7") - value(f, X, "0.7")) < 1e-25
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        X ** sp.Rational(1, 3) * (2 + 3 * X**2) ** sp.Rational(1, 4),
+        sp.sqrt(5 + X / 2) / sp.sqrt(X),
+        (1 + X) * (2 + X**3) ** sp.Rational(-1, 2),
+    ],
+    ids=str,
+)
+def test_powers_of_a_binomial_are_integrated(f):
+    """∫ Σ c x^m (a + b x^n)^r dx is Gauss' function, for every a > 0 and b."""
+    found = by_binomial(f, X)
+    for at in ("0.2", "0.7"):
+        assert abs(value(sp.diff(found, X) - f, X, at)) <= 1e-25
+
+
+def test_every_root_is_tried_as_the_variable():
+    """The roots in an integrand, of the variable and of others, are all proposed."""
+    one, two = 1 + X, 2 + X
+    units = _units(sp.sqrt(one) + sp.cbrt(two) + X ** sp.Rational(1, 4), X)
+    assert {sp.sqrt(one), one, sp.cbrt(two), two, X ** sp.Rational(1, 4)} <= set(units)
+
+
+@pytest.mark.parametrize(
+    ("psi", "name", "index"),
+    [
+        (sp.asinh(sp.cbrt(X)), "polynomial", sp.Rational(1, 3)),
+        (sp.sinh(X ** sp.Rational(2, 3)), "finite-time", -sp.Rational(1, 3)),
+        (sp.asinh(sp.sqrt(X)), "exponential", sp.Rational(1, 4)),
+    ],
+)
+def test_leading_power_gives_the_regime(psi, name, index):
+    """Where s ψ'² is c s^-δ (1 + o(1)), δ is the index; for δ = 0 it is c."""
+    found = _leading(X, psi, X)
+    assert (found.name, found.index) == (name, index)
+    regime = regime_of(found.name, found.index, "")
+    assert regime.limit == (index if name == "exponential" else None)
 
 
 def test_logarithm_of_a_negative_argument_becomes_real():
