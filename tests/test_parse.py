@@ -188,10 +188,11 @@ def test_constants_are_accepted_where_the_words_say(name: str) -> None:
         assert refused is not eval(where, dict(zip(letters, map(Fraction, values), strict=True)))
 
 
-@pytest.mark.parametrize(("short", "name"), sorted(_ALIASES.items()))
-def test_other_names_mean_the_same(short: str, name: str) -> None:
+def test_other_names_mean_the_same() -> None:
     """A function may be called by its other names."""
-    assert parse(f"{short}(s)").expr == parse(f"{name}(s)").expr
+    assert {"ln", "W", "arcsin", "arsinh"} <= _ALIASES.keys()
+    for short, name in _ALIASES.items():
+        assert parse(f"{short}(s)").expr == parse(f"{name}(s)").expr
 
 
 # ---------------------------------------------------------------------------- warnings
