@@ -23,6 +23,7 @@ from kltheory.numeric.curve import Curve
 from kltheory.numeric.guarantees import FEW, Bound, constants, line_up
 from kltheory.numeric.many_times import WIDTH, exp_up
 from kltheory.symbolic.desingularizer import Desingularizer
+from kltheory.symbolic.losses import losses
 
 CTX = mpmath.MPContext()
 CTX.dps = 50
@@ -198,13 +199,31 @@ def test_many_agree_with_one(case: dict[str, Any]) -> None:
     _agrees(bound, times, (1, 700, 1500, 2500))
 
 
-def test_many_agree_with_one_for_losses() -> None:
-    """So it is for losses of the registry whose ψ is a curve or has parameters."""
-    for name, parameters in (("mse", {}), ("power", {"p": "0.2"}), ("lojasiewicz", {"alpha": 0.4})):
-        if name == "lojasiewicz":
-            parameters = {"alpha": "0.4", "c": "1"}
-        bound = kl.rate(kl.loss(name, **parameters)).bound(kappa=1, loss0="0.1")
-        _agrees(bound, np.linspace(0, 40, 1001), (1, 500, 999))
+VALUES = {
+    "m": "4", "lambda_min": "1/3", "alpha": "2/5", "c": "1", "mu": "1/2", "p": "3", "q_min": "1/5",
+    "v_max": "2",
+}  # fmt: skip
+QUICK = {"mse", "power", "huber", "cauchy"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(q, marks=() if q.name in QUICK else pytest.mark.slow, id=q.name)
+        for q in losses()
+        if q.name != "radial" and q.refusal is None
+    ],
+)
+def test_many_agree_with_one_for_losses(entry: Any) -> None:
+    """For every loss of the registry, many times at once give what each gives alone."""
+    needed = {q.name: VALUES[q.name] for q in entry.parameters if q.name in VALUES}
+    d = kl.loss(entry.name, **needed)
+    start = Fraction(1, 10) if d.radius.is_infinite else Fraction(float(d.radius)) / 3
+    radius = None if d.radius.is_infinite else d.radius
+    curve = Curve(d.loss, d.value, d.symbol, loss0=start, radius=radius)
+    bound = Bound(curve, constants(kappa="1/3", loss0=start), None)
+    times = np.linspace(0, bound.time_to_loss(start / 10**4), 1001)
+    _agrees(bound, times, (1, 300, 700, 999))
 
 
 def test_implicit_curve() -> None:

@@ -99,7 +99,7 @@ class Bound:
     on a time as well), `log_decrease` down.  One time is computed to about 1e-16, in 1 ms to 50 ms;
     of many times in an array each is within 1e-12 of the true value (for the loss and ψ, times
     log(L0/L)/128 where that is more), and a million of them take about a second: see
-    `Curve.at_times`.
+    `Curve.at_times`.  The formulas as printed, and a ψ known at samples, are computed one by one.
 
     Assumes A-1 to A-6 and R' < R (8), so that σ_min(J_g(t)) >= σ_J/2 for all t.
     """
