@@ -190,7 +190,7 @@ def test_very_flat_psi_is_accepted():
 steps = st.fractions(min_value="1/5", max_value=5, max_denominator=5)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.lists(st.tuples(steps, steps), min_size=2, max_size=5))
 def test_samples_are_joined_smoothly(rises):
     """ψ goes through its samples, with one slope on both sides of each, and rises everywhere."""
