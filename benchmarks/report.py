@@ -3,9 +3,9 @@
     python benchmarks/report.py [--quick] [--only NAME ...] [--out docs/benchmarks.md] [--json]
     python benchmarks/report.py --readme [--check]
 
-The first measures, prints each part as soon as it is there, and writes the page; with --json also
-the raw numbers, in seconds and ratios, beside it.  With --only NAME ... and no --out the page is
-printed and nothing is written.  A part that fails is named and the others go on; exit code 1.
+The first measures, prints each part as soon as it is there, and writes the page of what is there;
+with --json also the raw numbers, in seconds and ratios, beside it.  With --only NAME ... and no
+--out nothing is written.  A part that fails is named and the others go on; exit code 1.
 The second measures nothing: it writes the page, and the block of README that holds its numbers,
 from the raw numbers; --check only says whether they are up to date.
 
@@ -256,8 +256,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def run(sections: Sequence[Section], quick: bool) -> dict[str, Any]:
-    """Measure some sections, one after the other, and print each one as soon as it is there."""
+def run(
+    sections: Sequence[Section], quick: bool, keep: Callable[[dict[str, Any]], object]
+) -> dict[str, Any]:
+    """Measure some sections, one after the other; print and keep each one once it is there."""
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "quick": quick,
@@ -286,6 +288,7 @@ def run(sections: Sequence[Section], quick: bool) -> dict[str, Any]:
         )
         print(f"== {section.title} ({shown(seconds, 's')}, load {busy:.1f} when it began)")
         print("\n".join(table.text() for table in tables) or f"   failed: {error}", flush=True)
+        keep(report)
     return report
 
 
@@ -407,14 +410,16 @@ def main(words: Sequence[str] | None = None) -> int:
     if given.json and given.only and given.out is None:
         parser.error("--json with --only: say where, --out FILE.md")
     chosen = [s for s in SECTIONS if given.only is None or s.name in given.only]
-    report = run(chosen, given.quick)
-    if given.only is None or given.out is not None:
+
+    def keep(report: dict[str, Any]) -> None:
+        if given.only is not None and given.out is None:
+            return
         write(out, page(report))
         if given.json:
             text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
             write(out.with_suffix(".json"), text)
-    else:
-        print(page(report))
+
+    report = run(chosen, given.quick, keep)
     return 1 if any(part["error"] for part in report["sections"]) else 0
 
 

@@ -39,7 +39,10 @@ def tiny(report):
                        lambda quick: [times.many_times(10, times.PSIS[:2], 1)], report.times_lines),
         report.Section("widths", "Widths", lambda quick: 1 / 0, report.widths_lines),
     )  # fmt: skip
-    return report.run(sections, True)
+    kept = []
+    found = report.run(sections, True, lambda part: kept.append(len(part["sections"])))
+    assert kept == [1, 2, 3]
+    return found
 
 
 def test_a_part_that_fails_is_named_and_the_others_are_there(tiny, report):
