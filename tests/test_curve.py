@@ -475,20 +475,18 @@ def test_threads_share_curves_and_precision() -> None:
 
 @pytest.mark.slow
 @cases()
-def test_range_of_losses_and_times(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize("loss0", ["1e-300", "1e-3", "1", "1e300"])
+def test_range_of_losses_and_times(case: dict[str, Any], loss0: str) -> None:
     """Both engines agree to 1e-14 in q (1e-17 relative) from 1e-300 to 1e300, times to 1e30."""
-    for loss0 in ("1e-300", "1e-3", "1", "1e300"):
-        if case["radius"] is not None and not Fraction(loss0) < Fraction(
-            str(float(case["radius"]))
-        ):
-            continue
-        options = {"radius": case["radius"], "finite_time": case["finite_time"], "deadline": 60}
-        balls = plain(case["psi"], loss0, **options)
-        other = plain(case["psi"], loss0, certified=False, **options)
-        for kt in ("1e-300", "1e-3", "1", "1e3", "1e30"):
-            a, b = balls.decrease(kt), other.decrease(kt)
-            assert real(a.lower) <= real(b.upper)
-            assert real(b.lower) <= real(a.upper)
+    if case["radius"] is not None and not Fraction(loss0) < Fraction(str(float(case["radius"]))):
+        pytest.skip("outside the domain")
+    options = {"radius": case["radius"], "finite_time": case["finite_time"], "deadline": 150}
+    balls = plain(case["psi"], loss0, **options)
+    other = plain(case["psi"], loss0, certified=False, **options)
+    for kt in ("1e-300", "1e-3", "1", "1e3", "1e30"):
+        a, b = balls.decrease(kt), other.decrease(kt)
+        assert real(a.lower) <= real(b.upper)
+        assert real(b.lower) <= real(a.upper)
 
 
 @pytest.mark.slow
