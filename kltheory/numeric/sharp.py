@@ -333,16 +333,49 @@ def descent_bound(bound: Bound, *, step: Any, smoothness: Any) -> DescentBound:
 def concave(curve: Curve) -> bool:
     """Whether ψ' = P'/S' does not increase, from L0 down to L0 e^{-1e6}.
 
-    Seen at samples, and at each of them between two that are close: the sign of ψ'' there.
+    Seen at samples, and at each of them between two that are close: the sign of ψ'' there.  Where
+    what is between two samples is not what ψ'' at both says, as around a bend, there are more.
     """
     slope = compile_expr(curve.P.diff(curve.symbol) / curve.S.diff(curve.symbol), curve.symbol)
     ctx = curve._ctx
     start = curve._start(ctx.prec)
-    grid = [k / 8 for k in range(160)] + [20 * 1.5**k for k in range(28)]
-    steps = [x + close_by for x in grid for close_by in (0, 1e-6)]
-    values = [slope.at_exp(ctx, start + x) for x in steps]
-    close = 1 + ctx.mpf(10) ** -15
-    return all(a <= b * close for a, b in pairwise(values))
+    # no two distances are alike, so that no period hides between the samples
+    grid = [0.0] + [(k + k * _GOLDEN % 1 / 2) / 8 for k in range(1, 160)]
+    grid += [20.5 * 1.5**k for k in range(28)]
+
+    def sample(x: float) -> tuple[float, Any, Any]:
+        """x, log ψ' there, and how log ψ' grows with x: what rounds to 0 is 0."""
+        here, ahead = (slope.at_exp(ctx, start + y) for y in (x, x + _CLOSE))
+        change = ctx.log(ahead / here)
+        return x, ctx.log(here), ctx.zero if abs(change) < _NOISE else change / _CLOSE
+
+    samples = [sample(x) for x in grid]
+    if any(growth < 0 for _, _, growth in samples):
+        return False
+    todo = [(a, b, _HALVINGS) for a, b in pairwise(samples)]
+    while todo:
+        a, b, depth = todo.pop()
+        rise = b[1] - a[1]
+        if rise < -_NOISE:
+            return False
+        expected = (a[2] + b[2]) / 2 * (b[0] - a[0])
+        if depth and abs(rise - expected) > _ASTRAY * abs(rise) + _CLOSE and b[0] <= 30:
+            middle = sample((a[0] + b[0]) / 2)
+            if middle[2] < 0:
+                return False
+            todo += [(a, middle, depth - 1), (middle, b, depth - 1)]
+    return True
+
+
+_GOLDEN = 0.6180339887498949
+_CLOSE = 1e-6
+"""How far apart two samples are that tell the sign of ψ''."""
+_NOISE = 1e-15
+"""What log ψ' may seem to fall by."""
+_ASTRAY = 0.01
+"""Where log ψ' rises by another amount than expected, by more than this share of it ..."""
+_HALVINGS = 12
+"""... the place is looked at, in an interval halved so often at most."""
 
 
 def _descent_factor(step: Any, smoothness: Any) -> tuple[Fraction, Fraction, Fraction]:
