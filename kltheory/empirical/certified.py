@@ -128,10 +128,10 @@ def follow(
     for piece in pieces(flow, loss, rtol, atol):
         if not pending:
             return
-        late += piece.clock_error
+        after = now + float(piece.times(np.array([1.0]))[0])
+        late += piece.clock_error + _U * after  # the sum itself is rounded
         if not np.isfinite(piece.error + late):
             return
-        after = now + float(piece.times(np.array([1.0]))[0])
         inside = []
         while pending and pending[-1] <= after:
             inside.append(float(pending.pop()))
