@@ -212,6 +212,7 @@ def janitor(place: Path) -> None:
     if os.fork() == 0:
         os.setsid()
         os.close(writing)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends last, by itself
         os.read(reading, 1)  # nothing is written: this ends with the last holder of the other end
         for _ in range(3):
             for file in place.glob("*.group"):
