@@ -136,7 +136,7 @@ plt.show()
 # %%
 narrow = kl.TwoLayerNetwork.draw(n=60, k=2, d=10, output="zero", seed=0)
 found = kl.certify(problem, narrow, train="both")
-found.verdict, found["C0"].holds, found["C0"].rate
+found.verdict, found["C0"].holds, round(found["C0"].rate, 6)
 
 # %%
 run = kl.flow(problem, narrow, train="both", times=np.linspace(0, 100, 41), tol=0)

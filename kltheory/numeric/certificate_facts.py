@@ -115,7 +115,7 @@ def features_below(activation: Activation, z: Array) -> Array:
     """
     value = np.abs(np.asarray(activation.phi(z), dtype=float))
     if activation.built_in:
-        return value * (1 - 8 * EPS)
+        return np.asarray(value * (1 - 8 * EPS))
     doubt = 8 * EPS * (1 + value + activation.B1 * np.abs(z))
     return np.asarray(np.maximum(value - doubt, 0.0))
 

@@ -103,7 +103,7 @@ def _latex_printer() -> Any:
         def _print_Mul(self, expr: Any) -> str:
             rest, root = _one_root(expr)
             if root is None:
-                return str(super()._print_Mul(expr))
+                return str(super()._print_Mul(_bare_exponents(expr)))
             name = sp.Dummy(positive=True)
             self._settings["symbol_names"][name] = self._print(root)
             return str(self._print(rest.xreplace({_ROOT: name})))
@@ -132,6 +132,30 @@ def _latex_printer() -> Any:
             return r"\begin{cases} " + r" \\ ".join(cases) + r" \end{cases}"
 
     return Printer({"fold_frac_powers": True, "long_frac_ratio": 3, "symbol_names": {}})
+
+
+def _bare_exponents(product: sp.Expr) -> sp.Expr:
+    """The product with exponents that are not known to be negative, unless they are numbers.
+
+    SymPy's printer asks of such an exponent whether it is constant, and simplifies it to see; the
+    answer, no, changes nothing, but loads a tenth of SymPy that nothing else needs.
+
+    >>> t = sp.Symbol("t", positive=True)
+    >>> [f.exp.is_negative for f in _bare_exponents(2 * sp.exp(-t) / t).args if not f.is_number]
+    [True, None]
+    """
+    if not product.is_Mul:  # the printer comes here with powers too
+        return product
+    factors = []
+    for factor in product.args:
+        exponent = factor.exp if isinstance(factor, sp.Pow | sp.exp) else S.One
+        if exponent.free_symbols and exponent.is_negative:
+            bare = {
+                q: sp.Symbol(q.name) for q in exponent.free_symbols if not isinstance(q, sp.Dummy)
+            }
+            factor = factor.func(*factor.args[:-1], exponent.xreplace(bare))
+        factors.append(factor)
+    return sp.Mul(*factors, evaluate=False)
 
 
 _ROOT = sp.Symbol("\u221a", positive=True)
@@ -445,7 +469,8 @@ def _power(v: sp.Expr, alpha: sp.Expr) -> sp.Expr:
     result = S.One
     for factor in sp.Mul.make_args(v):
         base, exponent = factor.as_base_exp()
-        result *= tame_power(base, sp.simplify(exponent * alpha))
+        power = exponent * alpha
+        result *= tame_power(base, sp.simplify(power) if alpha.free_symbols else power)
     return result
 
 
