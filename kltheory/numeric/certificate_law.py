@@ -161,7 +161,10 @@ class Law:
         return _each(t, lambda x: self._at(x, "loss"), lambda times: self._many(times, "loss"))
 
     def psi(self, t: Any) -> Any:
-        """ψ(L(y(t))), and with it ‖y(t) - y‖, at most (‖y(t) - Py‖, P on Im A, if y is outside)."""
+        """ψ(L(y(t))), and with it ‖y(t) - y‖, at most (‖y(t) - Py‖, P on Im A, if y is outside).
+
+        For a radial loss ψ is the loss's own, with ψ(L) = ‖y(t) - y‖, whatever ψ was given.
+        """
         return _each(t, lambda x: self._at(x, "psi"), lambda times: self._many(times, "psi"))
 
     def parameters(self, t: Any) -> Any:
@@ -243,7 +246,10 @@ class MirrorLaw:
         return _each(t, lambda x: min(self.loss0, float(self.mirror.loss_bound(_time(x)))))
 
     def psi(self, t: Any) -> Any:
-        """ψ(L(y(t))), and with it ‖y(t) - y‖, at most (‖y(t) - Py‖, P on Im A, if y is outside)."""
+        """ψ(L(y(t))), and with it ‖y(t) - y‖, at most (‖y(t) - Py‖, P on Im A, if y is outside).
+
+        For a radial loss ψ is the loss's own, with ψ(L) = ‖y(t) - y‖, whatever ψ was given.
+        """
         return _each(t, self._error)
 
     def _error(self, t: Any) -> float:

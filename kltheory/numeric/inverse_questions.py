@@ -14,6 +14,7 @@ from typing import Any
 from kltheory.errors import InputError
 from kltheory.numeric.guarantees import Bound, positive
 from kltheory.numeric.rounding import down, sqrt_up, up
+from kltheory.shown import figure
 
 __all__ = [
     "Answer",
@@ -120,7 +121,8 @@ def affordable_noise(
     question = f"largest ‖ε‖ for which ‖x(t) - x̄‖ is at most {target} at t = {t}"
     without = up(floor + p / m)
     if left < 0:
-        reason = f"impossible: even without noise the bound at t = {t} is {without:.6g}"
+        shown = figure(without, 6, side=1)
+        reason = f"impossible: even without noise the bound at t = {t} is {shown}"
         return Answer(question, None, reason, without, up(-left / m))
     return Answer(question, down(left), "(13) inverted", without)
 
@@ -174,7 +176,8 @@ def _time_to(
     _not_printed(bound)
     if left < 0:
         short = up(floor - goal)
-        reason = f"impossible: the target is {short:.6g} below the noise floor {float(floor):.6g}"
+        below, least = figure(short, 6, side=1), figure(up(floor), 6, side=1)
+        reason = f"impossible: the target is {below} below the noise floor {least}"
         return Answer(question, None, reason, up(floor), short)
     return _time(question, bound.stopping_time(left), how, up(floor))
 
