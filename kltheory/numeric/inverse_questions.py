@@ -176,8 +176,7 @@ def _time_to(
     _not_printed(bound)
     if left < 0:
         short = up(floor - goal)
-        below, least = figure(short, 6, side=1), figure(up(floor), 6, side=1)
-        reason = f"impossible: the target is {below} below the noise floor {least}"
+        reason = f"impossible: the target is {short:.6g} below the noise floor {float(floor):.6g}"
         return Answer(question, None, reason, up(floor), short)
     return _time(question, bound.stopping_time(left), how, up(floor))
 
