@@ -43,7 +43,8 @@ def at_most(seconds: float) -> Iterator[None]:
         raise _Stop
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    # again and again: a first one may fall into a callback that cannot raise
+    signal.setitimer(signal.ITIMER_PROF, seconds, 0.2)
     try:
         yield
     finally:
