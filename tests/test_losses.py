@@ -22,6 +22,7 @@ from kltheory.symbolic.desingularizer import Desingularizer
 from kltheory.symbolic.evaluate import compile_expr
 from kltheory.symbolic.integral import IntegralProgram, integral_from_zero
 from kltheory.symbolic.losses import (
+    _supremum,
     from_growth,
     from_radial,
     from_strong_convexity,
@@ -517,3 +518,24 @@ def test_what_the_gradient_cannot_be_is_said(name, values):
     psi = d.value.subs({q: 1 for q in d.value.free_symbols - {d.symbol}})
     vanishes = sp.limit(d.symbol * sp.diff(psi, d.symbol) ** 2, d.symbol, 0) == 0
     assert any("(A-1)" in warning for warning in d.warnings) is vanishes
+
+
+@pytest.mark.parametrize(
+    ("profile", "supremum"),
+    [
+        ("log(1 + x)", None),
+        ("log(1 + log(1 + x))", None),
+        ("sqrt(x)", None),
+        ("x/(1 + x)", "1"),
+        ("x**2/(3 + 2*x**2)", "1/2"),
+        ("log((1 + 2*x)/(1 + x))", "log(2)"),
+    ],
+)
+def test_where_a_loss_ends(profile, supremum):
+    """The supremum of a loss is found exactly, and a loss that grows slowly for ever has none."""
+    from kltheory.symbolic.parse import parse
+
+    expr = parse(profile, "x").expr
+    (x,) = expr.free_symbols
+    found = _supremum(expr, x)
+    assert found == (None if supremum is None else sp.sympify(supremum))

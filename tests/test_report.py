@@ -17,7 +17,7 @@ from kltheory import report
 from kltheory.symbolic.losses import from_radial, losses
 from kltheory.symbolic.parse import parse
 from kltheory.symbolic.rate import derive
-from kltheory.symbolic.show import formulas, latex, unicode
+from kltheory.symbolic.show import formulas, latex, parameter_bound, unicode
 
 positive_floats = st.floats(min_value=5e-324, allow_infinity=False, allow_nan=False)
 
@@ -233,3 +233,16 @@ def test_latex_of_a_root_of_fractions():
     s = sp.Symbol("s", positive=True)
     shown = latex((sp.Rational(12, 5) * s) ** sp.Rational(5, 12))
     assert shown == r"\left(\frac{12 s}{5}\right)^{5/12}"
+
+
+@pytest.mark.parametrize("alpha", ["3/10", "1/2", "4/5"])
+def test_the_bound_on_the_parameters_is_psi_of_that_on_the_loss(alpha):
+    """In every case of the law of c s^alpha it is c V(t)^alpha/sqrt(kappa)."""
+    law = kl.rate(kl.loss("lojasiewicz"))
+    values = {"alpha": sp.Rational(alpha), "c": 2, "L0": sp.Rational(3, 4), "t": 1, "kappa": 3}
+
+    def at(expr):
+        return expr.subs({q: values[q.name] for q in expr.free_symbols})
+
+    expected = 2 * at(law.loss_bound) ** sp.Rational(alpha) / sp.sqrt(3)
+    assert float(at(parameter_bound(law))) == pytest.approx(float(expected), rel=1e-12)
