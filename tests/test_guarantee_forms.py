@@ -421,3 +421,24 @@ def test_impossible_is_said_with_the_amount():
     assert not ask.affordable_noise(bound, "0.1", 1000).possible
     assert not ask.needed_sigma_j(bound, 1, loss=0).possible
     assert ask.time_to_loss(bound, 2).value == 0
+
+
+@pytest.mark.parametrize(
+    ("psi", "is_concave"),
+    [
+        ("max(sqrt(s), 11/10*s**(13/25))", False),  # its slope jumps up by 4 %
+        ("max(sqrt(s), 21/20*s**(51/100))", False),  # by 2 %
+        ("min(sqrt(s), 21/20*s**(51/100))", True),
+        ("sqrt(s) + s**(3/2)*cos(16*pi*log(s))/1000", False),  # alike at all log s = -k/8
+        ("sqrt(s) + s", True),
+        ("s", True),
+    ],
+)
+def test_a_bend_between_samples_is_not_overlooked(psi, is_concave):
+    """The bound for descent is refused for every ψ that is convex somewhere below L0."""
+    flow = kl.rate(psi, limit=3).bound(kappa=1, loss0="9/10")
+    if is_concave:
+        assert kl.descent_bound(flow, step="1/2", smoothness=1).loss(1) < 0.9
+    else:
+        with pytest.raises(kl.InputError, match="not concave"):
+            kl.descent_bound(flow, step="1/2", smoothness=1)

@@ -1235,24 +1235,3 @@ def test_every_witness_of_the_theory_is_here():
         assert any(name.startswith(witness) for name in tests), witness
     for name in tests - {"test_every_witness_of_the_theory_is_here"}:
         assert any(name.startswith(witness) for witness in named), name
-
-
-@pytest.mark.parametrize(
-    ("psi", "is_concave"),
-    [
-        ("max(sqrt(s), 11/10*s**(13/25))", False),  # its slope jumps up by 4 %
-        ("max(sqrt(s), 21/20*s**(51/100))", False),  # by 2 %
-        ("min(sqrt(s), 21/20*s**(51/100))", True),
-        ("sqrt(s) + s**(3/2)*cos(16*pi*log(s))/1000", False),  # alike at all log s = -k/8
-        ("sqrt(s) + s", True),
-        ("s", True),
-    ],
-)
-def test_a_bend_between_samples_is_not_overlooked(psi, is_concave):
-    """The bound for descent is refused for every ψ that is convex somewhere below L0."""
-    flow = kl.rate(psi, limit=3).bound(kappa=1, loss0="9/10")
-    if is_concave:
-        assert kl.descent_bound(flow, step="1/2", smoothness=1).loss(1) < 0.9
-    else:
-        with pytest.raises(kl.InputError, match="not concave"):
-            kl.descent_bound(flow, step="1/2", smoothness=1)
