@@ -1,11 +1,13 @@
 """All benchmarks by one command, as one page.
 
-    python benchmarks/report.py [--quick] [--only NAME ...] [--out docs/benchmarks.md] [--json]
+    python benchmarks/report.py [--quick] [--only NAME ... [--add]] [--out FILE.md] [--json]
     python benchmarks/report.py --readme [--check]
 
 The first measures, prints each part as soon as it is there, and writes the page of what is there;
 with --json also the raw numbers, in seconds and ratios, beside it.  With --only NAME ... and no
---out nothing is written.  A part that fails is named and the others go on; exit code 1.
+--out nothing is written; with --add the new parts take their places in docs/benchmarks.json and
+docs/benchmarks.md, if these are of this machine and these versions.  A part that fails is named and
+the others go on; exit code 1.
 The second measures nothing: it writes the page, and the block of README that holds its numbers,
 from the raw numbers; --check only says whether they are up to date.
 
@@ -257,15 +259,25 @@ def _processor() -> str:
 
 
 def run(
-    sections: Sequence[Section], quick: bool, keep: Callable[[dict[str, Any]], object]
+    sections: Sequence[Section],
+    quick: bool,
+    keep: Callable[[dict[str, Any]], object],
+    earlier: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure some sections, one after the other; print and keep each one once it is there."""
-    report: dict[str, Any] = {
-        "schema": SCHEMA,
-        "quick": quick,
-        "machine": machine(),
-        "sections": [],
-    }
+    """Measure some sections, one after the other; print and keep each one once it is there.
+
+    They take their place in an earlier report of the same machine and versions, if one is given.
+    """
+    report: dict[str, Any] = {"schema": SCHEMA, "machine": machine(), "sections": []}
+    if earlier is not None:
+        passing = {"load", "date"}
+        here, there = (
+            {k: v for k, v in r["machine"].items() if k not in passing} for r in (report, earlier)
+        )
+        if here != there:
+            sys.exit("the report that is there was made with other versions or on another machine")
+        report = earlier
+    order = [section.name for section in SECTIONS]
     for section in sections:
         start, busy = time.perf_counter(), load()
         tables: Sequence[Table] = ()
@@ -276,16 +288,19 @@ def run(
             traceback.print_exc()
             error = f"{type(problem).__name__}: {problem}"
         seconds = time.perf_counter() - start
+        report["sections"] = [p for p in report["sections"] if p["name"] != section.name]
         report["sections"].append(
             {
                 "name": section.name,
                 "title": section.title,
+                "quick": quick,
                 "seconds": round(seconds, 2),
                 "load": round(busy, 2),
                 "error": error,
                 "tables": [table.to_dict() for table in tables],
             }
         )
+        report["sections"].sort(key=lambda part: order.index(part["name"]))
         print(f"== {section.title} ({shown(seconds, 's')}, load {busy:.1f} when it began)")
         print("\n".join(table.text() for table in tables) or f"   failed: {error}", flush=True)
         keep(report)
@@ -303,7 +318,8 @@ def page(report: dict[str, Any]) -> str:
     )
     names = [part["name"] for part in report["sections"]]
     only = "" if len(names) == len(SECTIONS) else f" --only {' '.join(names)}"
-    options = (" --quick" if report["quick"] else "") + only
+    quick = all(part["quick"] for part in report["sections"])
+    options = (" --quick" if quick else "") + only
     spent = sum(part["seconds"] for part in report["sections"])
     parts = [
         "# Benchmarks\n",
@@ -315,7 +331,7 @@ def page(report: dict[str, Any]) -> str:
         f"{found['system']}\n- {versions}\n- {found['date']}, {shown(spent, 's')} in all\n",
     ]  # fmt: skip
     for part in report["sections"]:
-        parts.append(f"## {part['title']}\n")
+        parts.append(f"## {part['title']}{' (--quick)' if part['quick'] and not quick else ''}\n")
         if part["error"] is not None:
             parts.append(f"Not measured: {part['error']}\n")
         parts += [Table.of_dict(table).markdown() for table in part["tables"]]
@@ -325,6 +341,7 @@ def page(report: dict[str, Any]) -> str:
 def block(report: dict[str, Any]) -> str:
     """What README says."""
     found = report["machine"]
+    quick = all(part["quick"] for part in report["sections"])
     known = {section.name: section for section in SECTIONS}
     lines: list[Line] = []
     for part in report["sections"]:
@@ -333,7 +350,7 @@ def block(report: dict[str, Any]) -> str:
     about = (
         f"On {found['processor']} with {found['cores']} cores (load {found['load']} at the start), "
         f"Python {found['versions']['Python']}, NumPy {found['versions']['numpy']}, "
-        f"{found['date'].split()[0]}{', a quick run' if report['quick'] else ''}; everything is in "
+        f"{found['date'].split()[0]}{', a quick run' if quick else ''}; everything is in "
         "[docs/benchmarks.md](docs/benchmarks.md)."
     )
     rows = [f"| {what.replace('|', chr(92) + '|')} | {number} |" for what, number in lines]
@@ -395,6 +412,8 @@ def main(words: Sequence[str] | None = None) -> int:
                         help=f"some parts: {', '.join(names)}")  # fmt: skip
     parser.add_argument("--out", type=Path, help="the page  [docs/benchmarks.md]")
     parser.add_argument("--json", action="store_true", help="the raw numbers too, beside the page")
+    parser.add_argument("--add", action="store_true",
+                        help="these parts anew, the others as they are")  # fmt: skip
     parser.add_argument(
         "--readme", action="store_true", help="page and README from the raw numbers"
     )
@@ -407,19 +426,22 @@ def main(words: Sequence[str] | None = None) -> int:
     out = given.out or PAGE
     if given.readme:
         return from_numbers(out.with_suffix(".json"), out, README, given.check)
-    if given.json and given.only and given.out is None:
-        parser.error("--json with --only: say where, --out FILE.md")
+    if given.add and not given.only:
+        parser.error("--add goes with --only")
+    given.json = given.json or given.add
+    if given.json and given.only and not given.add and given.out is None:
+        parser.error("--json with --only: say where, --out FILE.md, or --add")
     chosen = [s for s in SECTIONS if given.only is None or s.name in given.only]
 
     def keep(report: dict[str, Any]) -> None:
-        if given.only is not None and given.out is None:
+        if given.only is not None and given.out is None and not given.add:
             return
         write(out, page(report))
         if given.json:
             text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
             write(out.with_suffix(".json"), text)
 
-    report = run(chosen, given.quick, keep)
+    report = run(chosen, given.quick, keep, read(out.with_suffix(".json")) if given.add else None)
     return 1 if any(part["error"] for part in report["sections"]) else 0
 
 
