@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 
 LEVELS = (3e-6, 1e-3, 1e-2)
 """Bounds on |δ| for the form without division and for the series with one and with two terms; the
-errors in τ are below 0.7 |δ|³, |δ|⁵/45 and 2|δ|⁷/945, that is 3e-17.  Beyond the last, tanh
+errors in τ are below 0.34 |δ|³, |δ|⁵/45 and 2|δ|⁷/945, that is 3e-17.  Beyond the last, tanh
 itself."""
 
 DELAY = 4
